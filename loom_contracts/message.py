@@ -1,5 +1,6 @@
 """The envelope: the fields that every message on every topic carries, flat beside its payload."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID, uuid4
@@ -47,12 +48,12 @@ class DerivedMessage(Message):
     stage_version: str = Field(description="Code version, model and revision of that stage.")
 
 
-class StoredBody(BaseModel):
+@dataclass(frozen=True, slots=True)
+class StoredBody:
     """Marks a payload field whose base64 body leaves the row for object storage.
 
     The table holds `<name>_ref` (text), `<name>_sha256` (text, hexadecimal) and `<name>_size_bytes` (bigint)
     in place of the field.
     """
 
-    model_config = ConfigDict(frozen=True)
     name: str

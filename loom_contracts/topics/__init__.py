@@ -1,0 +1,1 @@
+"""Every topic as an object; `registry.TOPICS` lists them all."""

@@ -1,0 +1,30 @@
+"""Topics of places."""
+
+from typing import Final
+
+from loom_contracts.payloads.location import GeoregionPresence
+from loom_contracts.topic import Topic
+from loom_contracts.topics.examples import derived
+
+GEOREGION_DETECTED: Final = Topic(
+    "location.georegion.detected",
+    GeoregionPresence,
+    "Presence in saved regions: home, work, and those of the person's own.",
+    derived(
+        "georegion-detector",
+        latitude=37.7749,
+        longitude=-122.4194,
+        accuracy=5.0,
+        event="enter",
+        region_id="3d0ba1c4-9a4e-4d64-8d57-6a3d6e7e2a01",
+        region_name="Home",
+        region_kind="home",
+        region_revision=1,
+        distance_m=12.5,
+        previous_message_id="7a2e5b63-1f1e-4b8c-8e1f-3e5d4c9c7f21",
+        previous_timestamp="2026-01-15T08:29:30.000000Z",
+        seconds_since_previous=30.0,
+    ),
+    producers=("georegion-detector",),
+    scope=("timestamp", "source_message_id"),
+)
