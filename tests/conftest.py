@@ -1,0 +1,100 @@
+"""The real PostgreSQL and Kafka of the suite: started on free ports, stopped by the pids that were started.
+
+With LOOM_DATABASE_URL or LOOM_KAFKA_BOOTSTRAP_SERVERS set, that server is used and none is started.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from loom_platform.embedded.kafka import Kafka
+from loom_platform.embedded.postgres import Postgres
+from loom_platform.embedded.process import free_port, running
+from loom_platform.migrate import migrate
+from loom_platform.settings import load_settings
+
+
+@pytest.fixture(scope="session")
+def server_dir() -> Iterator[Path]:
+    """A directory that `nobody` may enter, which pytest's own are not."""
+    path = Path(tempfile.mkdtemp(prefix="loom-test-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def server_url(server_dir: Path) -> Iterator[str]:
+    """URL of a database on the suite's PostgreSQL server, as a role that may create databases."""
+    if external := os.environ.get("LOOM_DATABASE_URL"):
+        yield external
+        return
+    server = Postgres(server_dir / "postgres", free_port(), durable=False)
+    server.prepare()
+    with running(server.launch, server_dir / "postgres.log", lambda alive: server.wait_ready(60, alive)):
+        yield server.url("postgres")
+
+
+@pytest.fixture(scope="session")
+def template_database(server_url: str) -> Iterator[str]:
+    """Name of a migrated database that each test's own is cloned from."""
+    name = f"loom_template_{uuid.uuid4().hex[:8]}"
+    with _fresh_database(server_url, name) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("create extension if not exists vector")
+        migrate(url)
+        yield name
+
+
+@pytest.fixture
+def database_url(server_url: str, template_database: str) -> Iterator[str]:
+    """URL of a migrated database that only this test uses."""
+    with _fresh_database(server_url, f"loom_test_{uuid.uuid4().hex[:12]}", template_database) as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database_url(server_url: str) -> Iterator[str]:
+    """URL of a database without any table."""
+    with _fresh_database(server_url, f"loom_empty_{uuid.uuid4().hex[:12]}") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def bootstrap_servers(server_dir: Path) -> Iterator[str]:
+    """The suite's Kafka broker."""
+    if external := os.environ.get("LOOM_KAFKA_BOOTSTRAP_SERVERS"):
+        yield external
+        return
+    broker = Kafka(server_dir / "kafka", free_port(), free_port(), load_settings().cache_dir)
+    broker.prepare()
+    with running(broker.launch, server_dir / "kafka.log", lambda alive: broker.wait_ready(90, alive)):
+        yield broker.bootstrap_servers
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A topic prefix that only this test uses."""
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@contextmanager
+def _fresh_database(server_url: str, name: str, template: str = "template1") -> Iterator[str]:
+    create = sql.SQL("create database {} template {} strategy file_copy")
+    _run(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
+    base, _, query = server_url.partition("?")
+    yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
+    _run(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def _run(server_url: str, statement: sql.Composed) -> None:
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(statement)
