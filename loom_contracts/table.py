@@ -111,7 +111,10 @@ def table_of(payload: type[Message], name: str, scope: tuple[str, ...] = ()) -> 
     return Table(name, (*columns, *(DERIVED_COLUMNS if derived else LANDING_COLUMNS)), body, scope)
 
 
-_LEADING = {n: i for i, n in enumerate(("timestamp", "message_id", "device_id", "schema_version", "trace_id", "span_id"))}
+_LEADING = {
+    name: place
+    for place, name in enumerate(("timestamp", "message_id", "device_id", "schema_version", "trace_id", "span_id"))
+}
 
 
 def _column(name: str, field: FieldInfo) -> Column:
@@ -120,6 +123,7 @@ def _column(name: str, field: FieldInfo) -> Column:
 
 
 def type_of(annotation: Any, name: str) -> tuple[ColumnType, bool]:
+    """The column type of a field's annotation, and whether it may be null; raises ContractError for an unknown one."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return type_of(get_args(annotation)[0], name)

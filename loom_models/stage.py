@@ -107,7 +107,9 @@ class Output:
 class Transform(Protocol):
     """A pure function: the same batch and context give the same output."""
 
-    def __call__(self, batch: pl.DataFrame, context: Context, /) -> Output: ...
+    def __call__(self, batch: pl.DataFrame, context: Context, /) -> Output:
+        """The rows, timers and state that come of `batch`; raises PoisonError or DependencyError."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The platform: streams, embedded servers, the command line, and (in `orchestration` alone) Dagster."""

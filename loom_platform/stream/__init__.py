@@ -1,0 +1,1 @@
+"""The stream engine: topics to tables, each record once. It imports no dagster; `api` is its face."""

@@ -1,0 +1,136 @@
+"""One transform over one batch: context, the stage's own function, and the search for the record that breaks it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from loom_contracts.topic import Topic
+from loom_models.errors import DependencyError, PoisonError
+from loom_models.stage import DUE_SCHEMA, BlobStore, Context, ContextQuery, Output, Stage
+
+Connection = psycopg.Connection[Any]
+
+_STATE = """
+SELECT device_id, state FROM stream_state WHERE stage = %s AND stage_version = %s AND device_id = ANY(%s)
+"""
+
+
+@dataclass(slots=True)
+class Applied:
+    """The outputs of a batch: one or, where a record had to be cut out, several. `poison` maps positions to reasons."""
+
+    outputs: list[Output] = field(default_factory=list)
+    poison: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+    def rows(self, sink: Topic) -> pl.DataFrame | None:
+        """All rows for `sink`, or None."""
+        frames = [o.rows[sink] for o in self.outputs if sink in o.rows and not o.rows[sink].is_empty()]
+        return pl.concat(frames, how="diagonal_relaxed") if frames else None
+
+
+def apply(
+    connection: Connection,
+    stage: Stage,
+    batch: pl.DataFrame,
+    due: pl.DataFrame,
+    *,
+    blobs: BlobStore | None,
+    live: bool = True,
+    state: Mapping[str, bytes] | None = None,
+    now: datetime | None = None,
+) -> Applied:
+    """Run `stage` over `batch` (with a `position` column) and its `due` timers.
+
+    A transform that raises anything but DependencyError is given its batch in halves until the records that break it
+    stand alone; those are poison. `state` overrides the stored one (a recompute keeps its own).
+    """
+    applied = Applied()
+    moment = now or datetime.now(UTC)
+    _apply(connection, stage, batch, due, blobs, live, state, moment, applied)
+    return applied
+
+
+def _apply(
+    connection: Connection,
+    stage: Stage,
+    batch: pl.DataFrame,
+    due: pl.DataFrame,
+    blobs: BlobStore | None,
+    live: bool,
+    state: Mapping[str, bytes] | None,
+    now: datetime,
+    applied: Applied,
+) -> None:
+    frames = {q.name: _query(connection, q, batch, due) for q in stage.context}
+    if stage.keyed_state and state is None:
+        state = _load_state(connection, stage, batch, due)
+    # State that an earlier half of this batch has left is newer than the stored one.
+    known = dict(state or {})
+    for earlier in applied.outputs:
+        for device, kept in earlier.state.items():
+            if kept is None:
+                known.pop(device, None)
+            else:
+                known[device] = kept
+    context = Context(stage.version, now, frames, due, known, blobs, live)
+    try:
+        output = stage.transform(batch.drop("position"), context)
+    except DependencyError:
+        raise
+    except psycopg.Error:
+        raise
+    except Exception as error:
+        if batch.height == 0:
+            raise
+        if batch.height == 1:
+            kind = "poison" if isinstance(error, PoisonError) else type(error).__name__
+            applied.poison[batch["position"][0]] = (kind, str(error) or type(error).__name__)
+            if not due.is_empty():
+                _apply(connection, stage, batch.clear(), due, blobs, live, state, now, applied)
+            return
+        middle = batch.height // 2
+        none_due = due.clear()
+        _apply(connection, stage, batch[:middle], due, blobs, live, state, now, applied)
+        _apply(connection, stage, batch[middle:], none_due, blobs, live, state, now, applied)
+        return
+    if output.poison:
+        positions = dict(zip(batch["message_id"].to_list(), batch["position"].to_list(), strict=True))
+        for message_id, reason in output.poison.items():
+            applied.poison[positions[message_id]] = ("poison", reason)
+    applied.outputs.append(output)
+
+
+def _query(connection: Connection, query: ContextQuery, batch: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:
+    parameters = query.parameters(batch, due)
+    if parameters is None:
+        return pl.DataFrame(schema=query.schema)
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(query.sql, parameters).fetchall()
+    return pl.DataFrame(rows, schema=query.schema, orient="row")
+
+
+def _load_state(connection: Connection, stage: Stage, batch: pl.DataFrame, due: pl.DataFrame) -> dict[str, bytes]:
+    devices = sorted({*batch["device_id"].to_list(), *due["device_id"].to_list()})
+    rows = connection.execute(_STATE, (stage.name, stage.version, devices)).fetchall()
+    return {device: bytes(state) for device, state in rows}
+
+
+def no_timers() -> pl.DataFrame:
+    """No timer is due."""
+    return pl.DataFrame(schema=DUE_SCHEMA)
+
+
+def finish(frame: pl.DataFrame, stage: Stage, run_id: str) -> pl.DataFrame:
+    """The transform's rows with what the engine adds to derived ones."""
+    if stage.landing:
+        return frame
+    return frame.with_columns(
+        pl.lit(stage.name).alias("stage"),
+        pl.lit(stage.version).alias("stage_version"),
+        pl.lit("1.0").alias("schema_version"),
+        pl.lit(run_id).alias("run_id"),
+    )

@@ -1,0 +1,221 @@
+"""One batch of one stage, from decoded records to a committed transaction."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from loom_contracts.topic import Topic
+from loom_models.stage import Output, Stage
+from loom_platform.stream import offsets
+from loom_platform.stream.apply import Applied, apply, finish
+from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.decode import decode
+from loom_platform.stream.sink import Sink, dead_letter, encode
+from loom_platform.stream.source import Records
+from loom_platform.stream.writer import Writer
+
+Connection = psycopg.Connection[Any]
+
+_DEAD_LETTER = """
+INSERT INTO processing_errors (stage, topic, partition, "offset", stage_version, error_type, reason, device_id, value,
+                               received_at, run_id)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+_SET_TIMERS = """
+INSERT INTO stream_timers (stage, stage_version, device_id, key, due_at)
+SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])
+ON CONFLICT (stage, stage_version, device_id, key) DO UPDATE SET due_at = EXCLUDED.due_at
+"""
+_CLEAR_TIMERS = """
+DELETE FROM stream_timers t USING unnest(%s::text[], %s::text[]) AS gone (device_id, key)
+WHERE t.stage = %s AND t.stage_version = %s AND t.device_id = gone.device_id AND t.key = gone.key
+"""
+_KEEP_STATE = """
+INSERT INTO stream_state (stage, stage_version, device_id, state) VALUES (%s, %s, %s, %s)
+ON CONFLICT (stage, stage_version, device_id) DO UPDATE SET state = EXCLUDED.state, updated_at = now()
+"""
+_FORGET_STATE = "DELETE FROM stream_state WHERE stage = %s AND stage_version = %s AND device_id = %s"
+# Held from the reading of the context to the commit, by the live run and by a recompute: whichever writes last has
+# seen everything that the other saw, so an older answer can't take the place of a newer one.
+LOCK_STAGE = "SELECT pg_advisory_xact_lock(hashtext('loom-stage'), hashtext(%s))"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a committed batch did. `latencies` are seconds from acceptance to commit, one for each record."""
+
+    records: int
+    rows_by_day: dict[Topic, dict[date, int]] = field(default_factory=dict)
+    dead_letters: int = 0
+    spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    latencies: pl.Series | None = None
+
+
+class BatchRunner:
+    """Runs the batches of one stage over one connection. `topic_id` is the identity that the offsets are of."""
+
+    def __init__(self, stage: Stage, config: StreamConfig, connection: Connection, sink: Sink, topic_id: str) -> None:
+        self._stage, self._config, self._connection, self._sink = stage, config, connection, sink
+        self._topic_id = topic_id
+        self._writer = Writer(connection)
+        self._topic = stage.source.on_broker(config.topic_prefix)
+
+    def run(self, records: Records, spans: Mapping[int, tuple[int, int]], due: pl.DataFrame) -> Outcome:
+        """Process `records` and `due` timers, and move the offsets by `spans`, in one transaction.
+
+        Raises FencedError when another run is ahead, DependencyError or psycopg.OperationalError when the batch is
+        to be tried again; in either case nothing was written.
+        """
+        stage, config, connection = self._stage, self._config, self._connection
+        decoded = decode(records, stage.source.payload)
+        poison = {position: ("invalid", reason) for position, reason in decoded.poison.items()}
+        # What must not happen inside a transaction (partitions) is done as soon as the days are known: for landed
+        # and most derived rows they are the batch's own.
+        self._prepare(decoded.frame)
+        with connection.transaction():
+            offsets.advance(connection, stage.name, self._topic, self._topic_id, spans)
+            config.on_point("fenced")
+            if stage.context:
+                connection.execute(LOCK_STAGE, (stage.name,))
+            applied = Applied()
+            if not decoded.frame.is_empty() or not due.is_empty():
+                applied = apply(connection, stage, decoded.frame, due, blobs=config.blobs)
+            poison.update(applied.poison)
+            frames = self._frames(applied)
+            config.on_point("before-produce")
+            self._produce(frames, records, poison)
+            config.on_point("after-produce")
+            outcome = self._write(frames, records, poison, applied, due)
+            config.on_point("before-commit")
+        config.on_point("after-commit")
+        if len(records):
+            lateness = pl.lit(datetime.now(UTC)) - records.received_at
+            outcome.latencies = pl.select(lateness.dt.total_microseconds() / 1e6).to_series()
+        outcome.spans = spans
+        return outcome
+
+    def _prepare(self, frame: pl.DataFrame) -> None:
+        days = set(frame["timestamp"].dt.date().unique().to_list())
+        for sink in self._stage.sinks:
+            self._writer.prepare(sink.table, days)
+
+    def _frames(self, applied: Applied) -> dict[Topic, pl.DataFrame]:
+        frames = {}
+        for sink in self._stage.sinks:
+            rows = applied.rows(sink)
+            if rows is not None:
+                frames[sink] = finish(rows, self._stage, self._config.run_id)
+        return frames
+
+    def _produce(
+        self, frames: Mapping[Topic, pl.DataFrame], records: Records, poison: Mapping[int, tuple[str, str]]
+    ) -> None:
+        stage = self._stage
+        if not stage.landing:
+            for topic, frame in frames.items():
+                self._sink.send(topic, *encode(frame, topic))
+        for position, (kind, reason) in poison.items():
+            message = records.messages[position]
+            partition, offset = records.origin(position)
+            letter = dead_letter(
+                stage=stage.name,
+                version=stage.version,
+                topic=self._topic,
+                partition=partition,
+                offset=offset,
+                error_type=kind,
+                reason=reason,
+                value=message.value(),
+            )
+            self._sink.send(stage.error_topic, [_text(message.key())], [letter])
+        if poison or (frames and not stage.landing):
+            self._sink.flush()
+
+    def _write(
+        self,
+        frames: Mapping[Topic, pl.DataFrame],
+        records: Records,
+        poison: Mapping[int, tuple[str, str]],
+        applied: Applied,
+        due: pl.DataFrame,
+    ) -> Outcome:
+        outcome = Outcome(len(records))
+        self._config.on_point("before-copy")
+        for topic, frame in frames.items():
+            days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
+            outcome.rows_by_day[topic] = dict(days.iter_rows())
+            self._writer.prepare(topic.table, outcome.rows_by_day[topic])
+            self._writer.copy(topic.table, frame)
+        self._config.on_point("after-copy")
+        for topic in frames:
+            self._writer.insert(topic.table)
+        for position, (kind, reason) in poison.items():
+            self._keep_dead_letter(records, position, kind, reason)
+        outcome.dead_letters = len(poison)
+        for output in applied.outputs:
+            self._keep(output)
+        if not due.is_empty():
+            self._end_timers(due, applied)
+        return outcome
+
+    def _keep_dead_letter(self, records: Records, position: int, kind: str, reason: str) -> None:
+        message = records.messages[position]
+        self._connection.execute(
+            _DEAD_LETTER,
+            (
+                self._stage.name,
+                self._topic,
+                *records.origin(position),
+                self._stage.version,
+                kind,
+                reason.replace("\x00", "\\u0000"),
+                _text(message.key()),
+                message.value(),
+                records.received_at[position],
+                self._config.run_id,
+            ),
+        )
+
+    def _keep(self, output: Output) -> None:
+        stage, connection = self._stage, self._connection
+        if output.cleared is not None and not output.cleared.is_empty():
+            self._clear(output.cleared)
+        if output.timers is not None and not output.timers.is_empty():
+            timers = output.timers
+            connection.execute(
+                _SET_TIMERS,
+                (
+                    stage.name,
+                    stage.version,
+                    timers["device_id"].to_list(),
+                    timers["key"].to_list(),
+                    timers["due_at"].to_list(),
+                ),
+            )
+        for device, state in output.state.items():
+            if state is None:
+                connection.execute(_FORGET_STATE, (stage.name, stage.version, device))
+            else:
+                connection.execute(_KEEP_STATE, (stage.name, stage.version, device, state))
+
+    def _end_timers(self, due: pl.DataFrame, applied: Applied) -> None:
+        """A timer that was due is done, unless the transform has set it anew."""
+        for output in applied.outputs:
+            if output.timers is not None and not output.timers.is_empty():
+                due = due.join(output.timers, on=["device_id", "key"], how="anti")
+        if not due.is_empty():
+            self._clear(due)
+
+    def _clear(self, timers: pl.DataFrame) -> None:
+        self._connection.execute(
+            _CLEAR_TIMERS,
+            (timers["device_id"].to_list(), timers["key"].to_list(), self._stage.name, self._stage.version),
+        )
+
+
+def _text(key: bytes | str | None) -> str | None:
+    return key.decode(errors="replace").replace("\x00", "") if isinstance(key, bytes) else key

@@ -1,0 +1,186 @@
+"""Reading a topic: partitions by assignment, positions from the database, and the checks that they still mean
+what they meant.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+
+import polars as pl
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient
+
+from loom_models.errors import DependencyError
+from loom_models.stage import BatchPolicy
+from loom_platform.stream.errors import TopicMissingError
+
+_TIMEOUT = 10.0
+FIRST_WAIT_SECONDS = 0.25
+"""The longest wait for a first record, so that a stop and a timer are seen soon."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records of one poll, in order within each partition. Columns are made once, when asked for."""
+
+    messages: Sequence[KafkaMessage]
+
+    @cached_property
+    def values(self) -> list[bytes | None]:
+        """The message values as they came."""
+        return [m.value() for m in self.messages]
+
+    @cached_property
+    def partitions(self) -> pl.Series:
+        """Int32: the partition of each record."""
+        return pl.Series("kafka_partition", [m.partition() for m in self.messages], dtype=pl.Int32)
+
+    @cached_property
+    def offsets(self) -> pl.Series:
+        """Int64: the offset of each record."""
+        return pl.Series("kafka_offset", [m.offset() for m in self.messages], dtype=pl.Int64)
+
+    @cached_property
+    def received_at(self) -> pl.Series:
+        """Datetime("us", "UTC"): when the ingest service accepted each record (the Kafka timestamp)."""
+        millis = pl.Series("received_at", [m.timestamp()[1] for m in self.messages], dtype=pl.Int64)
+        return millis.cast(pl.Datetime("ms", "UTC")).cast(pl.Datetime("us", "UTC"))
+
+    @cached_property
+    def spans(self) -> dict[int, tuple[int, int]]:
+        """For each partition: its first offset here, and the one after its last."""
+        frame = pl.DataFrame([self.partitions, self.offsets])
+        ends = frame.group_by("kafka_partition").agg(
+            pl.col("kafka_offset").min().alias("first"), (pl.col("kafka_offset").max() + 1).alias("after")
+        )
+        return {partition: (first, after) for partition, first, after in ends.iter_rows()}
+
+    def origin(self, position: int) -> tuple[int, int]:
+        """Partition and offset of the record at `position`."""
+        return self.partitions[position], self.offsets[position]
+
+    def __len__(self) -> int:
+        return len(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic on the broker: Kafka's identity of it, and for each partition the first offset and the next one."""
+
+    topic_id: str
+    ranges: Mapping[int, tuple[int, int]]
+
+
+def broker_config(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
+    """What every client of ours has in common."""
+    return {
+        "bootstrap.servers": bootstrap_servers,
+        "socket.timeout.ms": 10_000,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 1_000,
+        "log_level": 2,
+        "topic.metadata.refresh.interval.ms": 60_000,
+    }
+
+
+class Source:
+    """One consumer on one topic, for one stage. It never commits to Kafka by itself."""
+
+    def __init__(self, bootstrap_servers: str, topic: str, group: str, *, max_bytes: int = 16 * 1024 * 1024) -> None:
+        self.topic = topic
+        self._admin = AdminClient(broker_config(bootstrap_servers))
+        self._average_bytes = 512.0
+        self._consumer = Consumer(
+            {
+                **broker_config(bootstrap_servers),
+                "group.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 250,
+                "queued.min.messages": 20_000,
+                "queued.max.messages.kbytes": max(1024, 2 * max_bytes // 1024),
+                "fetch.max.bytes": max(max_bytes, 4 * 1024 * 1024),
+                "check.crcs": True,
+            }
+        )
+
+    def describe(self) -> TopicState:
+        """The topic as it is on the broker; raises TopicMissingError, or DependencyError when the broker is away."""
+        try:
+            futures = self._admin.describe_topics(TopicCollection([self.topic]), request_timeout=_TIMEOUT)
+            description = futures[self.topic].result(timeout=_TIMEOUT)
+            ranges = {
+                p.id: self._consumer.get_watermark_offsets(TopicPartition(self.topic, p.id), timeout=_TIMEOUT)
+                for p in description.partitions
+            }
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise TopicMissingError(self.topic) from error
+            raise DependencyError(f"broker: {error.args[0].str()}") from error
+        except TimeoutError as error:
+            raise DependencyError("broker: no answer") from error
+        return TopicState(str(description.topic_id), ranges)
+
+    def assign(self, positions: Mapping[int, int]) -> None:
+        """Read on from these offsets (partition to offset)."""
+        self._consumer.assign([TopicPartition(self.topic, p, o) for p, o in positions.items()])
+
+    def poll(self, policy: BatchPolicy, rows: int, first_wait: float = FIRST_WAIT_SECONDS) -> Records:
+        """Up to `rows` records, waiting `first_wait` seconds for the first and `policy.max_wait` for the others."""
+        messages: list[KafkaMessage] = []
+        size = 0
+        deadline = 0.0
+        wait = first_wait
+        while len(messages) < rows and size < policy.max_bytes:
+            fits = max(1, int((policy.max_bytes - size) / self._average_bytes))
+            # One at first, so that the wait ends with the first record and not with the first full batch.
+            got = self._consumer.consume(1 if not messages else min(rows - len(messages), fits), wait)
+            now = time.monotonic()
+            if not messages:
+                deadline = now + policy.max_wait.total_seconds()
+            for message in got:
+                if (error := message.error()) is not None:
+                    self._raise(error)
+                messages.append(message)
+                size += len(message.value() or b"")
+            if not got or now >= deadline:
+                break
+            wait = deadline - now
+        if messages:
+            self._average_bytes = max(64.0, 0.8 * self._average_bytes + 0.2 * size / len(messages))
+        return Records(messages)
+
+    @staticmethod
+    def _raise(error: KafkaError) -> None:
+        if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+            raise OffsetsMovedError(error.str())
+        raise DependencyError(f"broker: {error.str()}")
+
+    def commit_advisory(self, positions: Mapping[int, int]) -> None:
+        """Tell Kafka's monitors where this stage is. Nothing of ours reads it, so a failure is of no account."""
+        offsets = [TopicPartition(self.topic, p, o) for p, o in positions.items() if o != OFFSET_INVALID]
+        if offsets:
+            try:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            except KafkaException:
+                return
+
+    def close(self) -> None:
+        """Leave; never raises."""
+        self._consumer.close()
+
+
+class OffsetsMovedError(DependencyError):
+    """The broker refused an offset: the topic must be looked at again."""
+
+
+def offset_at(source: Source, moment_ms: int, timeout: timedelta = timedelta(seconds=10)) -> dict[int, int]:
+    """For each partition, the first offset accepted at or after `moment_ms` (Unix milliseconds), or its end."""
+    state = source.describe()
+    asked = [TopicPartition(source.topic, p, moment_ms) for p in state.ranges]
+    found = source._consumer.offsets_for_times(asked, timeout=timeout.total_seconds())
+    return {tp.partition: (tp.offset if tp.offset >= 0 else state.ranges[tp.partition][1]) for tp in found}

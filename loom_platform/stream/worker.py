@@ -1,0 +1,193 @@
+"""The loop of one stage: poll, decode, transform, write, commit; and what happens when something it needs is away."""
+
+import logging
+import threading
+import time
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from loom_models.errors import DependencyError
+from loom_models.stage import DUE_SCHEMA, Stage
+from loom_platform.stream import offsets
+from loom_platform.stream.apply import no_timers
+from loom_platform.stream.batch import BatchRunner
+from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.errors import ProduceError
+from loom_platform.stream.landed import Landed
+from loom_platform.stream.lease import Lease
+from loom_platform.stream.sink import Sink
+from loom_platform.stream.source import FIRST_WAIT_SECONDS, OffsetsMovedError, Records, Source
+from loom_platform.stream.statistics import Statistics
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_FIRST, _BACKOFF_LAST = 0.1, 5.0
+_RENEWALS_PER_LEASE = 3
+_DUE = """
+SELECT device_id, key FROM stream_timers WHERE stage = %s AND stage_version = %s AND due_at <= now()
+ORDER BY due_at LIMIT 1000
+"""
+_NEXT_DUE = """
+SELECT extract(epoch FROM min(due_at) - now())::float8 FROM stream_timers WHERE stage = %s AND stage_version = %s
+"""
+_REGISTER = "INSERT INTO stage_versions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+_PROMOTE_FIRST = "INSERT INTO stage_promotions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+AWAY = (DependencyError, ProduceError, psycopg.OperationalError, psycopg.InterfaceError)
+"""What is tried again with back-off: nothing is wrong with the records."""
+
+
+def connect(database_url: str, application_name: str) -> psycopg.Connection[Any]:
+    """A connection for a stage. A lost server loses no record with `synchronous_commit` off, because a batch's rows and
+    its offset are lost together and Kafka still has the records (docs/adr/0001)."""
+    options = (
+        "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off"
+    )
+    return psycopg.connect(
+        database_url, autocommit=True, options=options, application_name=application_name[:63], connect_timeout=5
+    )
+
+
+class Worker:
+    """Runs one stage until it is stopped. `run` returns at a stop and raises when the stage can't go on."""
+
+    def __init__(
+        self, stage: Stage, config: StreamConfig, landed: Landed, landing_stage: str | None, stop: threading.Event
+    ) -> None:
+        self.stage = stage
+        self.statistics = Statistics(stage)
+        self.last_work = time.monotonic()
+        self._config, self._landed, self._landing_stage, self._stop = config, landed, landing_stage, stop
+        self._topic = stage.source.on_broker(config.topic_prefix)
+        self._positions: dict[int, int] = {}
+        self._rows = min(1_000, stage.policy.max_rows)
+        self._lease = Lease(stage.name, config.shard[0], config.run_id, config.run_id, config.lease_duration)
+        self._renew_at = 0.0
+        self._timers_at = 0.0
+
+    def run(self) -> None:
+        """Work until the stop event is set. Broken dependencies are waited for; other errors are raised."""
+        backoff = _BACKOFF_FIRST
+        while not self._stop.is_set():
+            worked = self.statistics.summary().batches
+            try:
+                self._session()
+            except AWAY as error:
+                if self.statistics.summary().batches > worked:
+                    backoff = _BACKOFF_FIRST
+                log.warning("stage %s waits %.1f s: %s", self.stage.name, backoff, error)
+                self.statistics.wait(str(error).splitlines()[0])
+                self._stop.wait(backoff)
+                backoff = min(2 * backoff, _BACKOFF_LAST)
+
+    def _session(self) -> None:
+        """One stretch of work over one set of connections."""
+        stage, config = self.stage, self._config
+        with connect(config.database_url, f"loom {stage.name}") as connection:
+            self._lease.acquire(connection)
+            self._renew_at = time.monotonic() + config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
+            source = Source(
+                config.bootstrap_servers, self._topic, stage.consumer_group, max_bytes=stage.policy.max_bytes
+            )
+            sink = Sink(config.bootstrap_servers, config.topic_prefix)
+            try:
+                connection.execute(_REGISTER, (stage.name, stage.version))
+                connection.execute(_PROMOTE_FIRST, (stage.name, stage.version))
+                self._loop(connection, source, sink)
+            finally:
+                sink.close()
+                source.close()
+                if not connection.broken:
+                    self._lease.release(connection)
+
+    def _open(self, connection: psycopg.Connection[Any], source: Source) -> str:
+        state = source.describe()
+        self._positions = offsets.open_positions(connection, self.stage.name, self._topic, state, self._config.shard)
+        source.assign(self._positions)
+        if self.stage.landing:
+            self._landed.advance(self._topic, self._positions)
+        self.statistics.wait(None)
+        return state.topic_id
+
+    def _loop(self, connection: psycopg.Connection[Any], source: Source, sink: Sink) -> None:
+        topic_id = self._open(connection, source)
+        runner = BatchRunner(self.stage, self._config, connection, sink, topic_id)
+        self._timers_at = 0.0
+        while not self._stop.is_set():
+            self._renew(connection)
+            try:
+                records = source.poll(self.stage.policy, self._rows, self._first_wait())
+            except OffsetsMovedError:
+                self._open(connection, source)  # tells a truncation from a passing fault
+                continue
+            due = self._due(connection)
+            if not len(records) and due.is_empty():
+                continue
+            self._config.on_point("polled")
+            if len(records) and not self._wait_landed(connection, records):
+                return
+            self._work(runner, source, records, due)
+
+    def _work(self, runner: BatchRunner, source: Source, records: Records, due: pl.DataFrame) -> None:
+        # Offsets can have holes (transaction markers, compaction): the fence is on what this run has stored before.
+        spans = {p: (self._positions[p], end) for p, (_, end) in records.spans.items()}
+        started = time.monotonic()
+        outcome = runner.run(records, spans, due)
+        elapsed = time.monotonic() - started
+        self._positions.update({p: end for p, (_, end) in spans.items()})
+        if self.stage.landing:
+            self._landed.advance(self._topic, self._positions)
+        source.commit_advisory({p: end for p, (_, end) in spans.items()})
+        self.statistics.add(outcome)
+        self.last_work = time.monotonic()
+        self._timers_at = 0.0
+        self._adapt(len(records), elapsed)
+
+    def _adapt(self, records: int, elapsed: float) -> None:
+        """Larger batches while there is a backlog and they are quick, smaller ones when one takes too long."""
+        target = self._config.batch_target.total_seconds()
+        if elapsed > target:
+            self._rows = max(1, min(self._rows, records) // 2)
+        elif records >= self._rows and elapsed < target / 2:
+            self._rows = min(2 * self._rows, self.stage.policy.max_rows)
+
+    def _renew(self, connection: psycopg.Connection[Any]) -> None:
+        if time.monotonic() >= self._renew_at:
+            self._lease.renew(connection)
+            self._renew_at = time.monotonic() + self._config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
+
+    def _first_wait(self) -> float:
+        """As long as nothing else is to be done: no longer than to the next timer."""
+        if self.stage.landing:
+            return FIRST_WAIT_SECONDS
+        return max(0.0, min(FIRST_WAIT_SECONDS, self._timers_at - time.monotonic()))
+
+    def _due(self, connection: psycopg.Connection[Any]) -> pl.DataFrame:
+        """The timers whose time has come; the database is asked only when one may be due."""
+        if self.stage.landing or time.monotonic() < self._timers_at:
+            return no_timers()
+        key = (self.stage.name, self.stage.version)
+        wait = connection.execute(_NEXT_DUE, key).fetchone()
+        seconds = wait[0] if wait else None
+        if seconds is None or seconds > 0:
+            # A timer of this stage is set only by its own batches, which ask anew; the hour is for another shard's.
+            self._timers_at = time.monotonic() + (3600.0 if seconds is None else seconds)
+            return no_timers()
+        rows = connection.execute(_DUE, key).fetchall()
+        return pl.DataFrame(rows, schema=DUE_SCHEMA, orient="row")
+
+    def _wait_landed(self, connection: psycopg.Connection[Any], records: Records) -> bool:
+        """Wait until the batch's own records are landed; False at a stop."""
+        if self._landing_stage is None or self.stage.landing:
+            return True
+        ends = {p: end for p, (_, end) in records.spans.items()}
+        waited = time.monotonic()
+        while not self._landed.reached(connection, self._landing_stage, self._topic, ends):
+            if self._stop.is_set():
+                return False
+            self._renew(connection)
+            if time.monotonic() - waited > 1:
+                self.statistics.wait(f"{self._landing_stage}, which lands {self._topic}")
+        self.statistics.wait(None)
+        return True

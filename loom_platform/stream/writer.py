@@ -1,0 +1,172 @@
+"""Frames into tables: binary COPY into a staging table, then one insert that leaves what is there alone.
+
+Encoding goes from Arrow to PostgreSQL's binary COPY format in Rust (pgpq): no value is touched by Python. Measured
+against ADBC and CSV in docs/adr/0004.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pgpq
+import polars as pl
+import psycopg
+import pyarrow as pa
+from psycopg import sql
+
+from loom_contracts.table import Column, ColumnType, Table
+from loom_models.frames import UTC_MICROS
+
+_COPIED_LATER = {"stored_at", "computed_at", "superseded_at"}
+_JSONB_VERSION = "\x01"
+
+
+class Writer:
+    """Writes frames into tables over one connection, inside the caller's transaction.
+
+    Staging tables are the session's own temporary ones, emptied by the commit.
+    """
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        self._staged: set[str] = set()
+        self._days: set[tuple[str, date]] = set()
+
+    def prepare(self, table: Table, days: Iterable[date]) -> None:
+        """Make the staging table and the day partitions that are missing; outside of a transaction."""
+        if table.name not in self._staged:
+            self._connection.execute(
+                sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(
+                    sql.Identifier(_staging(table)),
+                    sql.SQL(", ").join(
+                        sql.SQL("{} {}").format(sql.Identifier(c.name), sql.SQL(c.type.value)) for c in copied(table)
+                    ),
+                )
+            )
+            self._staged.add(table.name)
+        missing = {d for d in days if (table.name, d) not in self._days}
+        for first, last in _runs(missing):
+            self._connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, first, last))
+        self._days.update((table.name, d) for d in missing)
+
+    def copy(self, table: Table, frame: pl.DataFrame) -> None:
+        """COPY `frame` (the columns of `copied(table)`, in any order) into the staging table."""
+        columns = copied(table)
+        arrow = to_copy(frame, columns)
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow.schema)
+        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
+            sql.Identifier(_staging(table)), sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
+        )
+        with self._connection.cursor().copy(statement) as copy:
+            copy.write(encoder.write_header())
+            for batch in arrow.to_batches(max_chunksize=50_000):
+                copy.write(encoder.write_batch(batch))
+            copy.write(encoder.finish())
+
+    def insert(self, table: Table) -> int:
+        """Move the staged rows into the table; how many were new.
+
+        A landed row that is there already is left alone. A derived row takes the place of the rows of its scope
+        that are not part of this answer; one that was superseded and is now the answer again is current again.
+        """
+        names = sql.SQL(", ").join(sql.Identifier(c.name) for c in copied(table))
+        target, staging = sql.Identifier(table.name), sql.Identifier(_staging(table))
+        if not table.derived:
+            return self._connection.execute(
+                sql.SQL("INSERT INTO {t} ({n}) SELECT {n} FROM {s} ON CONFLICT DO NOTHING").format(
+                    t=target, n=names, s=staging
+                )
+            ).rowcount
+        scope = (*table.scope, "stage_version")
+        self._connection.execute(
+            sql.SQL(
+                "UPDATE {t} AS t SET superseded_at = now() FROM (SELECT DISTINCT {cols} FROM {s}) AS s WHERE {same} "
+                "AND t.superseded_at IS NULL AND NOT EXISTS (SELECT 1 FROM {s} AS n "
+                "WHERE n.message_id = t.message_id AND n.timestamp = t.timestamp)"
+            ).format(
+                t=target,
+                s=staging,
+                cols=sql.SQL(", ").join(map(sql.Identifier, scope)),
+                same=sql.SQL(" AND ").join(sql.SQL("t.{c} = s.{c}").format(c=sql.Identifier(c)) for c in scope),
+            )
+        )
+        return self._connection.execute(
+            sql.SQL(
+                "INSERT INTO {t} AS t ({n}) SELECT {n} FROM {s} ON CONFLICT (timestamp, message_id) "
+                "DO UPDATE SET superseded_at = NULL WHERE t.superseded_at IS NOT NULL"
+            ).format(t=target, n=names, s=staging)
+        ).rowcount
+
+    def supersede_unconfirmed(self, table: Table, stage: str, version: str, day: date, before: datetime) -> int:
+        """After a recompute of `day`: rows that were computed before `before` and are not among `confirmed` ids.
+
+        The ids that the recompute gave are in the temporary table that `confirm` fills.
+        """
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return self._connection.execute(
+            sql.SQL(
+                "UPDATE {t} AS t SET superseded_at = now() WHERE t.timestamp >= %s AND t.timestamp < %s "
+                "AND t.stage = %s AND t.stage_version = %s AND t.superseded_at IS NULL AND t.computed_at < %s "
+                "AND NOT EXISTS (SELECT 1 FROM confirmed c WHERE c.message_id = t.message_id)"
+            ).format(t=sql.Identifier(table.name)),
+            (start, start + timedelta(days=1), stage, version, before),
+        ).rowcount
+
+    def confirm(self, table: Table) -> None:
+        """Remember the ids of the staged rows until the session ends or `forget` is called."""
+        self._connection.execute(
+            sql.SQL("INSERT INTO confirmed SELECT message_id FROM {} ON CONFLICT DO NOTHING").format(
+                sql.Identifier(_staging(table))
+            )
+        )
+
+    def forget(self) -> None:
+        """Start a new list of confirmed ids."""
+        self._connection.execute("CREATE TEMPORARY TABLE IF NOT EXISTS confirmed (message_id uuid PRIMARY KEY)")
+        self._connection.execute("TRUNCATE confirmed")
+
+
+def copied(table: Table) -> tuple[Column, ...]:
+    """The columns that the engine writes; the others have defaults."""
+    return tuple(c for c in table.columns if c.name not in _COPIED_LATER)
+
+
+def to_copy(frame: pl.DataFrame, columns: tuple[Column, ...]) -> pa.Table:
+    """The frame as Arrow in the form that binary COPY wants: a uuid as 16 bytes, JSON with jsonb's version byte."""
+    return frame.select(_encoded(c) for c in columns).to_arrow()
+
+
+def _encoded(column: Column) -> pl.Expr:
+    value = pl.col(column.name)
+    match column.type:
+        case ColumnType.UUID:
+            return value.str.replace_all("-", "", literal=True).str.decode("hex")
+        case ColumnType.JSON:
+            return pl.lit(_JSONB_VERSION) + value
+        case ColumnType.TIMESTAMP:
+            return value.cast(UTC_MICROS)
+        case ColumnType.FLOAT:
+            return value.cast(pl.Float64)
+        case ColumnType.INTEGER:
+            return value.cast(pl.Int64)
+        case ColumnType.INT4:
+            return value.cast(pl.Int32)
+        case ColumnType.BOOLEAN:
+            return value.cast(pl.Boolean)
+        case ColumnType.TEXT:
+            return value.cast(pl.String)
+
+
+def _staging(table: Table) -> str:
+    return f"staging_{table.name}"
+
+
+def _runs(days: set[date]) -> list[tuple[date, date]]:
+    """Days as closed intervals of neighbours."""
+    runs: list[tuple[date, date]] = []
+    for day in sorted(days):
+        if runs and day - runs[-1][1] == timedelta(days=1):
+            runs[-1] = (runs[-1][0], day)
+        else:
+            runs.append((day, day))
+    return runs
