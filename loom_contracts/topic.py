@@ -12,7 +12,7 @@ Compression = Literal["producer", "lz4", "zstd", "gzip", "snappy", "uncompressed
 DEFAULT_RETENTION = timedelta(days=30)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Topic:
     """One Kafka topic.
 

@@ -112,7 +112,7 @@ class Transform(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stage:
     """One enrichment: source topics -> transform -> sink topics.
 
