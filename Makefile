@@ -1,0 +1,48 @@
+# Loom: `make up` starts the platform, `make test` proves it. `make` alone lists the targets.
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help up down clean status logs lint test test-models bench soak lock
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+up: ## install what is missing, start everything, wait until it is ready
+	@deploy/bootstrap.sh
+	@$(BIN)/loom up
+
+down: ## stop everything; the data stays
+	@$(BIN)/loom down
+
+clean: ## stop everything and remove the data, after asking
+	@$(BIN)/loom clean
+
+status: ## what runs, and where
+	@$(BIN)/loom status
+
+logs: ## follow all logs
+	@$(BIN)/loom logs -f
+
+lint: ## ruff and mypy
+	@deploy/bootstrap.sh dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## lint, types and the default suite, on a real Kafka and PostgreSQL of its own
+	$(BIN)/pytest -m "not soak"
+
+test-models: ## the heavy model environments, on tiny weights
+	@deploy/bootstrap.sh dev
+	@if ls deploy/locks/model-*.txt >/dev/null 2>&1; then $(BIN)/pytest tests/heavy; \
+	else echo "no heavy model environment is defined yet"; fi
+
+bench: ## the numbers of docs/architecture.md, as ratios and as JSON in bench-results/
+	@deploy/bootstrap.sh dev
+	$(BIN)/python -m tests.benchmarks
+
+soak: ## the long tests
+	@deploy/bootstrap.sh dev
+	$(BIN)/pytest -m soak
+
+lock: ## resolve deploy/locks anew from pyproject.toml
+	deploy/locks/update.sh
