@@ -1,0 +1,80 @@
+"""Landing: every raw record into its topic's table as it came; a large body goes to object storage first."""
+
+import base64
+import binascii
+
+import polars as pl
+
+from loom_contracts.message import StoredBody
+from loom_contracts.topic import Topic
+from loom_models.errors import DependencyError
+from loom_models.stage import BatchPolicy, BlobRef, BlobStore, Context, Output, Stage, Transform
+
+VERSION = "1"
+BODY_POLICY = BatchPolicy(max_rows=500, max_bytes=32 * 1024 * 1024)
+"""Bodies are large: fewer to a batch, so that memory stays bounded."""
+
+
+def landing_stage(topic: Topic) -> Stage:
+    """The stage that stores the records of `topic`; its name is `landing-` and the topic's, dots as dashes."""
+    body = topic.table.body
+    return Stage(
+        name=f"landing-{topic.name.replace('.', '-')}",
+        source=topic,
+        sinks=(topic,),
+        version=VERSION,
+        transform=_rows_only(topic) if body is None else _with_bodies(topic, body),
+        description=f"Stores {topic.name} as it came.",
+        policy=BatchPolicy() if body is None else BODY_POLICY,
+    )
+
+
+def _columns(topic: Topic) -> list[str]:
+    return [c.name for c in topic.table.columns if c.name != "stored_at"]
+
+
+def _rows_only(topic: Topic) -> Transform:
+    columns = _columns(topic)
+
+    def land(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG001
+        return Output({topic: batch.select(columns)})
+
+    return land
+
+
+def _with_bodies(topic: Topic, body: StoredBody) -> Transform:
+    columns = _columns(topic)
+    field = next(n for n, f in topic.payload.model_fields.items() if body in f.metadata)
+    kind = body.name
+
+    def land(batch: pl.DataFrame, context: Context, /) -> Output:
+        """Store each body, then give the rows with `<name>_ref`, `<name>_sha256`, `<name>_size_bytes` in its place.
+
+        A body that is not base64, or is empty, is poison. Raises DependencyError when there is no object store.
+        """
+        if context.blobs is None:
+            raise DependencyError(f"{topic.name} needs object storage: give the stream run a BlobStore")
+        suffixes = batch["format"] if "format" in batch.columns else pl.Series(["bin"] * batch.height, dtype=pl.String)
+        refs: list[BlobRef | None] = []
+        poison: dict[str, str] = {}
+        for message_id, text, suffix in zip(batch["message_id"], batch[field], suffixes, strict=True):
+            try:
+                refs.append(_store(context.blobs, text, kind, f".{suffix}"))
+            except (binascii.Error, ValueError) as error:
+                poison[message_id] = f"{field}: {error}; send the body in base64"
+                refs.append(None)
+        rows = batch.drop(field).with_columns(
+            pl.Series(f"{kind}_ref", [r.ref if r else None for r in refs], dtype=pl.String),
+            pl.Series(f"{kind}_sha256", [r.sha256 if r else None for r in refs], dtype=pl.String),
+            pl.Series(f"{kind}_size_bytes", [r.size_bytes if r else None for r in refs], dtype=pl.Int64),
+        )
+        return Output({topic: rows.filter(pl.col(f"{kind}_ref").is_not_null()).select(columns)}, poison=poison)
+
+    return land
+
+
+def _store(blobs: BlobStore, text: str, kind: str, suffix: str) -> BlobRef:
+    content = base64.b64decode(text, validate=True)
+    if not content:
+        raise ValueError("the body is empty")
+    return blobs.put(content, kind=kind, suffix=suffix)

@@ -1,0 +1,1 @@
+"""The enrichments, one module each."""
