@@ -1,0 +1,39 @@
+"""`python -m loom_ingest`: the service, until SIGTERM or Ctrl-C; then it delivers what it took and ends."""
+
+import sys
+
+import uvicorn
+
+from loom_ingest.app import app_from_environment
+from loom_ingest.errors import SettingsError
+from loom_ingest.logging import configure_logging
+from loom_ingest.settings import load_settings
+
+
+def main() -> int:
+    """Serve; the exit status."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"loom_ingest: {error}\n")
+        return 2
+    configure_logging(settings.log_level)
+    uvicorn.run(
+        f"{app_from_environment.__module__}:{app_from_environment.__name__}",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        loop="uvloop",
+        http="httptools",
+        log_config=None,
+        log_level=settings.log_level.lower(),
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_seconds)),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

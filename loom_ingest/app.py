@@ -1,0 +1,87 @@
+"""The application: `create_app(settings, producer)` puts the parts together; the lifespan owns the connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import start_http_server
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from loom_ingest import SERVICE, VERSION
+from loom_ingest.accept import Services
+from loom_ingest.errors import ApiError
+from loom_ingest.logging import configure_logging
+from loom_ingest.metrics import Metrics
+from loom_ingest.middleware import RequestMiddleware, refuse
+from loom_ingest.openapi import hoist_definitions
+from loom_ingest.producer import KafkaProducer, Producer
+from loom_ingest.routers import audio, sensor, service
+from loom_ingest.settings import Settings, load_settings
+
+
+def create_app(settings: Settings, producer: Producer | None = None, metrics: Metrics | None = None) -> FastAPI:
+    """The service; with its own KafkaProducer unless one is given. Nothing connects before the lifespan begins."""
+    metrics = metrics or Metrics()
+    producer = producer or KafkaProducer(settings, metrics)
+    services = Services(settings, producer, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        exporter = None
+        if settings.metrics_port is not None:
+            exporter, _thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+        await producer.start()
+        try:
+            yield
+        finally:
+            await producer.stop()
+            if exporter is not None:
+                exporter.shutdown()
+                exporter.server_close()
+
+    app = FastAPI(
+        title="Loom v2 Ingestion API",
+        version=VERSION,
+        summary=SERVICE,
+        description="Takes what devices sense. A 201 means that the broker has the record.",
+        lifespan=lifespan,
+    )
+    app.state.services = services
+    routers = [sensor.router, audio.router, service.router]
+    if settings.enable_health_checks:
+        routers.append(service.probes)
+    if settings.enable_metrics:
+        routers.append(service.metrics_router)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(ApiError, refuse)
+    app.add_exception_handler(HTTPException, refuse)
+    _document(app)
+    if settings.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.allowed_origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            expose_headers=["x-request-id", "traceparent", "retry-after"],
+        )
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """The service as the environment describes it: the factory of each worker process."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    return create_app(settings)
+
+
+def _document(app: FastAPI) -> None:
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        return app.openapi_schema or hoist_definitions(build())
+
+    app.openapi = openapi  # type: ignore[method-assign]

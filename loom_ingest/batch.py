@@ -1,0 +1,86 @@
+"""Many readings in one request: each is taken or refused for itself."""
+
+import asyncio
+from typing import Any, Final
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+
+from loom_contracts.topics.device import HUMIDITY_RAW, TEMPERATURE_RAW
+from loom_ingest.accept import context_of, read_json, record_of, services_of
+from loom_ingest.errors import ApiError, Code
+from loom_ingest.openapi import BatchAccepted, described
+from loom_ingest.readings import reading_of
+from loom_ingest.validation import parse_json
+
+BATCH_OPERATION: Final = described(
+    {"type": "array", "items": TEMPERATURE_RAW.payload.model_json_schema(), "maxItems": 100},
+    [
+        {key: topic.example[key] for key in ("device_id", "sensor_type", "value", "unit", "timestamp")}
+        for topic in (TEMPERATURE_RAW, HUMIDITY_RAW)
+    ],
+    BatchAccepted,
+)
+
+
+async def accept_batch(request: Request) -> Response:
+    """Take the readings in the body; answers 201 when the broker has every one that is valid.
+
+    A 503 says which were stored before the broker went; none of a batch is lost when it is sent again whole.
+    """
+    services = services_of(request)
+    items = parse_json(await read_json(request, services.settings.max_body_bytes))
+    if not isinstance(items, list):
+        raise ApiError(
+            422,
+            Code.INVALID_TYPE,
+            f"Invalid data type for field 'body': expected array, got {type(items).__name__}",
+            details={"body": "expected a JSON array of readings"},
+            detail=[],
+        )
+    limit = services.settings.batch_max_items
+    if len(items) > limit:
+        raise ApiError(
+            422,
+            Code.BATCH_TOO_LONG,
+            f"The batch has {len(items)} items: at most {limit} are taken at once; send the rest in another",
+            details={"limit": limit, "items": len(items)},
+            detail=[],
+        )
+    errors: list[dict[str, Any]] = []
+    records, indexes = [], []
+    for index, item in enumerate(items):
+        try:
+            topic, message = reading_of(item, services.settings)
+        except ApiError as error:
+            errors.append(_error(index, error))
+        else:
+            records.append(record_of(services, topic, message, context_of(request)))
+            indexes.append(index)
+    outcomes = await asyncio.gather(*map(services.producer.send, records), return_exceptions=True)
+    stored = 0
+    unavailable: ApiError | None = None
+    for index, outcome in zip(indexes, outcomes, strict=True):
+        if outcome is None:
+            stored += 1
+        elif isinstance(outcome, ApiError):
+            errors.append(_error(index, outcome))
+            unavailable = outcome if outcome.status == 503 else unavailable
+        else:
+            raise outcome
+    errors.sort(key=lambda error: int(error["index"]))
+    result = {"total": len(items), "processed": stored, "failed": len(errors), "errors": errors}
+    if unavailable is not None:
+        unavailable.extra = result
+        raise unavailable
+    if items and not stored:
+        reason = f"None of the {len(items)} items was taken: {errors[0]['message']}"
+        raise ApiError(422, Code.BATCH_REJECTED, reason, detail=[], extra=result)
+    return Response(
+        to_json({"status": "partial" if errors else "success", **result}), 201, media_type="application/json"
+    )
+
+
+def _error(index: int, error: ApiError) -> dict[str, Any]:
+    detail = [{**item, "loc": ["body", index, *item["loc"][1:]]} for item in error.detail or []]
+    return {"index": index, "code": error.code, "message": error.message, "detail": detail}

@@ -1,0 +1,73 @@
+"""Prometheus metrics by the guide's names. Labels are bounded: route templates, contract topics, known codes."""
+
+import time
+from functools import lru_cache
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+UNMATCHED: Final = "unmatched"
+"""The endpoint label of requests that no route answers."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The metrics of one service, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "http_requests", "HTTP requests.", ["method", "endpoint", "status_code"], registry=self.registry
+        )
+        self._durations = Histogram(
+            "http_request_duration_seconds",
+            "Time from the request's first byte to the end of its answer.",
+            ["method", "endpoint"],
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._messages = Counter("kafka_messages", "Records by outcome.", ["topic", "status"], registry=self.registry)
+        self._produce = Histogram(
+            "kafka_produce_duration_seconds",
+            "Time until the broker acknowledged a record.",
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._rejected = Counter("requests_rejected", "Error answers by code.", ["code"], registry=self.registry)
+        self.kafka_connected = Gauge("kafka_connected", "1 while the broker answers.", registry=self.registry)
+        self.kafka_pending = Gauge("kafka_pending_records", "Records not yet acknowledged.", registry=self.registry)
+        self.started = Gauge("process_start_time_seconds", "When the service started.", registry=self.registry)
+        self.started.set(time.time())
+        # A labels() call takes a lock and builds a key; the set of children is small and fixed.
+        self._request = lru_cache(maxsize=1024)(
+            lambda method, endpoint, status: self._requests.labels(method, endpoint, str(status))
+        )
+        self._duration = lru_cache(maxsize=256)(self._durations.labels)
+        self._message = lru_cache(maxsize=256)(self._messages.labels)
+
+    def request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        method = method if method in _METHODS else "other"
+        self._request(method, endpoint, status).inc()
+        self._duration(method, endpoint).observe(seconds)
+
+    def rejected(self, code: str) -> None:
+        """Count one error answer."""
+        self._rejected.labels(code).inc()
+
+    def acknowledged(self, topic: str, seconds: float) -> None:
+        """Count one record that the broker has."""
+        self._message(topic, "success").inc()
+        self._produce.observe(seconds)
+
+    def failed(self, topic: str) -> None:
+        """Count one record that the broker did not acknowledge."""
+        self._message(topic, "error").inc()
+
+    def exposition(self) -> bytes:
+        """All of them in the text format 0.0.4."""
+        return generate_latest(self.registry)

@@ -1,0 +1,275 @@
+"""Records to the broker: what the service needs of a producer, and the one over aiokafka that it runs with."""
+
+import asyncio
+import contextlib
+from functools import lru_cache
+from time import perf_counter
+from typing import Final, NamedTuple, Protocol
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+from aiokafka.partitioner import murmur2
+from aiokafka.protocol.metadata import MetadataRequest
+
+from loom_contracts.topics.registry import LANDED
+from loom_ingest.errors import (
+    ApiError,
+    BrokerUnavailableError,
+    OverloadedError,
+    RecordTooLargeError,
+    TopicUnavailableError,
+)
+from loom_ingest.logging import log
+from loom_ingest.metrics import Metrics
+from loom_ingest.settings import MEBIBYTE, Settings
+
+PROBE_SECONDS: Final = 2.0
+PROBE_TIMEOUT_SECONDS: Final = 3.0
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+RECONNECT_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
+LARGEST_RECORD: Final = 16 * MEBIBYTE
+"""The broker's own limit, as deploy/ and the embedded broker set it."""
+BATCH_BYTES: Final = 256 * 1024
+"""Of one partition in one request; larger records travel alone."""
+
+
+class Record(NamedTuple):
+    """One record: the topic's name on the broker, key, value and headers."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+class Producer(Protocol):
+    """What the service needs: a live connection is not one of its preconditions."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker answered lately."""
+
+    @property
+    def pending(self) -> int:
+        """How many records are not acknowledged yet."""
+
+    async def start(self) -> None:
+        """Begin to connect; returns at once, with the broker away too."""
+
+    async def stop(self) -> None:
+        """Deliver what is pending, within the shutdown timeout, and let go of everything."""
+
+    async def send(self, record: Record) -> None:
+        """Return when the broker has `record`; raises an ApiError when it does not."""
+
+
+class KafkaProducer:
+    """An idempotent aiokafka producer (acks=all) that is replaced whenever the broker stops answering.
+
+    aiokafka's idempotent producer never gives up a batch: it would deliver, after an outage, records whose clients
+    were told to send them again. So a producer that lost its broker is abandoned with all that it holds, every
+    waiting client gets its 503 at once, and a new one connects in the background.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._client: AIOKafkaProducer | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._doubt = asyncio.Event()
+        self._stopping = False
+        self._pending = 0
+        self._pending_bytes = 0
+        self._timeout_seconds = settings.kafka_delivery_timeout_ms / 1000
+        self._topics = [topic.on_broker(settings.kafka_topic_prefix) for topic in LANDED]
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker answered lately."""
+        return self._client is not None
+
+    @property
+    def pending(self) -> int:
+        """How many records are not acknowledged yet."""
+        return self._pending
+
+    async def start(self) -> None:
+        """Begin to connect; gives a broker that is there a moment to answer."""
+        self._keeper = asyncio.create_task(self._keep_connected(), name="kafka-keeper")
+        for _ in range(50):
+            if self.connected:
+                break
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        """Deliver what is pending, within the shutdown timeout, and let go of everything."""
+        self._stopping = True
+        client, self._client = self._client, None
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        if client is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
+                await client.stop()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("kafka_drain_failed", pending=self._pending, reason=type(error).__name__)
+            await _abandon(client)
+
+    async def send(self, record: Record) -> None:
+        """Return when the broker has `record`.
+
+        Raises BrokerUnavailableError within the delivery timeout, OverloadedError, TopicUnavailableError or
+        RecordTooLargeError.
+        """
+        client, size = self._client, len(record.value)
+        if client is None:
+            self._metrics.failed(record.topic)
+            raise BrokerUnavailableError("Unable to connect to Kafka broker")
+        if (
+            self._pending >= self._settings.kafka_max_pending_records
+            or self._pending_bytes + size > self._settings.kafka_max_pending_bytes
+        ):
+            self._metrics.failed(record.topic)
+            raise OverloadedError(f"{self._pending} records of {self._pending_bytes} bytes wait for the broker")
+        started = perf_counter()
+        self._pending += 1
+        self._pending_bytes += size
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await (await client.send(record.topic, record.value, record.key, headers=record.headers))
+        except (KafkaError, TimeoutError) as error:
+            self._metrics.failed(record.topic)
+            raise self._answer(error, client, record) from error
+        finally:
+            self._pending -= 1
+            self._pending_bytes -= size
+        self._metrics.acknowledged(record.topic, perf_counter() - started)
+
+    def _answer(self, error: BaseException, client: AIOKafkaProducer, record: Record) -> ApiError:
+        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+            return RecordTooLargeError(record.topic, len(record.value))
+        if isinstance(error, UnknownTopicOrPartitionError | TopicAuthorizationFailedError):
+            return TopicUnavailableError(record.topic)
+        if self.connected and client.client.cluster.partitions_for_topic(record.topic) is None:
+            return TopicUnavailableError(record.topic)
+        self._doubt.set()
+        if isinstance(error, TimeoutError):
+            return BrokerUnavailableError(
+                f"Kafka broker did not acknowledge within {self._timeout_seconds:g} seconds", retry_after_seconds=5
+            )
+        return BrokerUnavailableError("Unable to connect to Kafka broker")
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while True:
+            client = self._build()
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
+                    await client.start()
+                    # Known beforehand, so that the first record of a topic does not wait for its metadata.
+                    await client.client.set_topics(self._topics)
+            except (KafkaError, OSError, TimeoutError) as error:
+                if attempt == 0:
+                    self._say_lost(type(error).__name__)
+                await _abandon(client)
+                await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
+                attempt += 1
+                continue
+            except BaseException:
+                await _abandon(client)
+                raise
+            attempt = 0
+            self._client = client
+            self._metrics.kafka_connected.set(1)
+            log.info("kafka_connected", bootstrap_servers=self._settings.kafka_bootstrap_servers)
+            reason = await self._watch(client)
+            self._client = None
+            self._say_lost(reason)
+            await _abandon(client)
+
+    def _say_lost(self, reason: str) -> None:
+        self._metrics.kafka_connected.set(0)
+        log.warning(
+            "kafka_unavailable",
+            bootstrap_servers=self._settings.kafka_bootstrap_servers,
+            reason=reason,
+            pending=self._pending,
+            remedy="start the broker, or set LOOM_KAFKA_BOOTSTRAP_SERVERS; the service reconnects by itself",
+        )
+
+    async def _watch(self, client: AIOKafkaProducer) -> str:
+        """Return, with the reason, when `client` lost its broker."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_SECONDS):
+                    await self._doubt.wait()
+            self._doubt.clear()
+            sender = client._sender.sender_task
+            if sender is None or sender.done():
+                return "the producer's sender ended"
+            if not await _answers(client):
+                return "no broker answers"
+
+    def _build(self) -> AIOKafkaProducer:
+        settings = self._settings
+        return AIOKafkaProducer(
+            bootstrap_servers=[s.strip() for s in settings.kafka_bootstrap_servers.split(",")],
+            client_id=settings.kafka_client_id,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=None if settings.kafka_compression_type == "none" else settings.kafka_compression_type,
+            linger_ms=settings.kafka_linger_ms,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=LARGEST_RECORD,
+            request_timeout_ms=settings.kafka_request_timeout_ms,
+            partitioner=partition_of,
+        )
+
+
+def partition_of(key: bytes, all_partitions: list[int], _available: list[int]) -> int:
+    """The partition of `key`: murmur2, as the Java client's default partitioner and librdkafka's `murmur2`."""
+    return _positive_hash(key) % len(all_partitions)
+
+
+@lru_cache(maxsize=4096)
+def _positive_hash(key: bytes) -> int:
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
+async def _answers(client: AIOKafkaProducer) -> bool:
+    """Whether any broker of the cluster answers a request."""
+    connection = client.client
+    try:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            for broker in connection.cluster.brokers():
+                try:
+                    await connection.send(broker.nodeId, MetadataRequest([]))
+                except KafkaError:
+                    continue
+                return True
+    except TimeoutError:
+        return False
+    return False
+
+
+async def _abandon(client: AIOKafkaProducer) -> None:
+    """Let go of `client` without delivering what it holds: `stop()` would wait for the broker for ever."""
+    sender = client._sender.sender_task
+    if sender is not None:
+        client._message_accumulator.fail_all(KafkaError("the broker is away"))
+        # The first cancellation makes the sender wait for its requests, the second ends that.
+        for _ in range(2):
+            sender.cancel()
+            await asyncio.wait({sender}, timeout=0.1)
+    with contextlib.suppress(KafkaError, TimeoutError, asyncio.CancelledError):
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            await client.stop()

@@ -1,0 +1,118 @@
+"""The settings of the ingest service: `LOOM_` variables with the integration guide's names.
+
+`load_settings()` is called at the entry point and the result is passed down; nothing reads the environment on import.
+"""
+
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from loom_contracts.topics.device import AUDIO_RAW
+from loom_ingest.errors import SettingsError
+
+PREFIX: Final = "LOOM_"
+MEBIBYTE: Final = 1024 * 1024
+
+
+def _bootstrap_servers(value: str) -> str:
+    for server in value.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            raise ValueError(f"must be host:port[,host:port...]; {server!r} is not")
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Every setting of the service; the variable of `kafka_client_id` is `LOOM_KAFKA_CLIENT_ID`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    # Server
+    host: str = Field("127.0.0.1", description="0.0.0.0 lets the devices of the local network in.")
+    port: Port = 8000
+    workers: int = Field(1, ge=1, le=64)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    debug: bool = False
+    environment: Literal["development", "staging", "production"] = "development"
+    cors_origins: Annotated[tuple[str, ...], NoDecode] | None = Field(
+        None, description="Comma-separated origins; `*` in development and none otherwise when it is not set."
+    )
+    shutdown_timeout_seconds: float = Field(10.0, gt=0, description="How long a shutdown waits for what is in flight.")
+
+    # Kafka
+    kafka_bootstrap_servers: Annotated[str, AfterValidator(_bootstrap_servers)] = "localhost:9092"
+    kafka_client_id: str = "loom-ingestion-api"
+    kafka_compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    kafka_retries: int = Field(
+        3, ge=0, description="Accepted for the guide's sake: an idempotent producer retries until the delivery timeout."
+    )
+    kafka_request_timeout_ms: int = Field(30_000, ge=100, description="Of one request to a broker.")
+    kafka_delivery_timeout_ms: int = Field(
+        5_000, ge=100, description="How long a client waits for the broker's acknowledgement before it gets a 503."
+    )
+    kafka_linger_ms: int = Field(1, ge=0, le=1_000)
+    kafka_topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
+    kafka_max_pending_records: int = Field(10_000, ge=1, description="Unacknowledged; above it a client gets 503.")
+    kafka_max_pending_bytes: int = Field(64 * MEBIBYTE, ge=MEBIBYTE, description="The same in bytes.")
+
+    # Topic names of the guide; they are fixed by the contract
+    topic_device_audio_raw: str = AUDIO_RAW.name
+    topic_device_sensor_raw: str = "device.sensor.{sensor_type}.raw"
+    topic_device_health_raw: str = "device.health.{health_type}.raw"
+    topic_device_state_raw: str = "device.state.{state_type}.raw"
+
+    # Monitoring
+    enable_metrics: bool = True
+    metrics_port: Port | None = Field(None, description="Also serve the metrics alone on this port.")
+    enable_health_checks: bool = True
+
+    # What is accepted
+    timestamp_tolerance_hours: float = Field(24.0, ge=0, description="Around the server's time; 0 accepts any time.")
+    max_body_bytes: int = Field(MEBIBYTE, ge=1_024, description="Of one request, audio aside.")
+    max_audio_body_bytes: int = Field(15 * MEBIBYTE, ge=1_024, description="Of one request to /audio/upload.")
+    batch_max_items: int = Field(100, ge=1, le=10_000)
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator(
+        "topic_device_audio_raw", "topic_device_sensor_raw", "topic_device_health_raw", "topic_device_state_raw"
+    )
+    @classmethod
+    def _fixed(cls, value: str, info: Any) -> str:
+        if value != cls.model_fields[info.field_name].default:
+            raise ValueError("topic names are fixed by the contract; unset it, and use LOOM_KAFKA_TOPIC_PREFIX instead")
+        return value
+
+    @model_validator(mode="after")
+    def _closed_in_production(self) -> Self:
+        if self.environment == "production" and self.debug:
+            raise ValueError("LOOM_DEBUG=true: not in production; set it to false")
+        if self.environment == "production" and "*" in self.allowed_origins:
+            raise ValueError("LOOM_CORS_ORIGINS=*: not in production; list the origins of your pages")
+        return self
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """Origins whose pages may call the API."""
+        if self.cors_origins is not None:
+            return self.cors_origins
+        return ("*",) if self.environment == "development" else ()
+
+
+def load_settings() -> Settings:
+    """The settings from the environment; raises SettingsError that names each wrong variable and its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = []
+        for item in error.errors(include_url=False):
+            name = PREFIX + str(item["loc"][0]).upper() + "=" + repr(item["input"]) + ": " if item["loc"] else ""
+            lines.append(name + item["msg"].removeprefix("Value error, "))
+        raise SettingsError("; ".join(lines)) from None

@@ -1,0 +1,45 @@
+"""Who asks: request id and W3C trace context of one request (https://www.w3.org/TR/trace-context/)."""
+
+import os
+import re
+from typing import Final
+from uuid import UUID
+
+_TRACEPARENT: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_NO_TRACE: Final = "0" * 32
+_NO_SPAN: Final = b"0" * 16
+
+
+class RequestContext:
+    """Identity of one request: `request_id`, `trace_id`, this request's own `span_id`, and trace `flags`."""
+
+    __slots__ = ("flags", "inherited", "request_id", "span_id", "trace_id")
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        random = os.urandom(40)
+        text = random.hex()
+        self.trace_id = text[:32]
+        self.span_id = text[32:48]
+        self.flags = "01"
+        self.inherited = False
+        self.request_id = ""
+        for name, value in headers:
+            if name == b"traceparent":
+                self._inherit(value)
+            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                self.request_id = value.decode()
+        if not self.request_id:
+            self.request_id = str(UUID(bytes=random[24:], version=4))
+
+    def _inherit(self, value: bytes) -> None:
+        match = _TRACEPARENT.fullmatch(value.strip())
+        if match is None or (match[1] == b"00" and match[5] is not None):
+            return
+        if match[2].decode() != _NO_TRACE and match[3] != _NO_SPAN:
+            self.trace_id, self.flags, self.inherited = match[2].decode(), match[4].decode(), True
+
+    @property
+    def traceparent(self) -> bytes:
+        """The header for whoever comes next."""
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}".encode()
