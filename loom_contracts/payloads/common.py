@@ -5,7 +5,7 @@ import binascii
 import math
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, JsonValue, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints
 
 NO_NUL: Final = r"^[^\x00]*$"
 INT64_MAX: Final = 2**63 - 1
@@ -70,3 +70,31 @@ Latitude = Annotated[float, Field(ge=-90.0, le=90.0)]
 
 Longitude = Annotated[float, Field(ge=-180.0, le=180.0)]
 """WGS 84 longitude, decimal degrees."""
+
+
+class Part(BaseModel):
+    """A value inside a payload; fields that a later minor version adds are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Box(Part):
+    """A rectangle in an image, as shares of its width and height from the top left corner."""
+
+    x: Share = Field(description="Left edge.")
+    y: Share = Field(description="Top edge.")
+    width: Share = Field(description="Width.")
+    height: Share = Field(description="Height.")
+
+
+class Point(Part):
+    """A named place in an image, as shares of its width and height from the top left corner."""
+
+    name: Label = Field(description="What is there.")
+    x: float = Field(description="From the left.")
+    y: float = Field(description="From the top.")
+    confidence: Share | None = Field(None, description="The model's confidence.")
+
+
+Scores = dict[Label, Share]
+"""A model's score of each class."""

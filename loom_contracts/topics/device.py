@@ -1,21 +1,21 @@
-"""Topics of what devices sense: sound, sensors, the body, the battery."""
+"""Topics of what devices sense: sound, sensors, the body, the battery; and of windows and states made of them."""
 
 from datetime import timedelta
 from typing import Any, Final
 
 from loom_contracts.payloads.audio import AudioChunk
-from loom_contracts.payloads.health import HeartRate
-from loom_contracts.payloads.power import PowerState
+from loom_contracts.payloads.health import HeartRate, StepCount
+from loom_contracts.payloads.power import ChargingPattern, EnrichedPower, PowerState
 from loom_contracts.payloads.sensor import AccelerometerSample, AccelerometerWindow, GenericReading, GpsFix
 from loom_contracts.topic import Topic
-from loom_contracts.topics.examples import derived, message
+from loom_contracts.topics.examples import WAV, derived, message
 
 AUDIO_RAW: Final = Topic(
     "device.audio.raw",
     AudioChunk,
     "Microphone audio, in chunks.",
     message(
-        chunk_data="UklGRigAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQQAAAAAAAAA",
+        chunk_data=WAV,
         sample_rate=16_000,
         channels=1,
         format="wav",
@@ -31,7 +31,7 @@ GPS_RAW: Final = Topic(
     GpsFix,
     "Positions with their accuracy.",
     message(latitude=37.7749, longitude=-122.4194, altitude=50.0, accuracy=5.0, heading=180.0, speed=10.5),
-    consumers=("landing-device-sensor-gps-raw", "georegion-detector"),
+    consumers=("landing-device-sensor-gps-raw", "georegion-detector", "geocoder"),
 )
 ACCELEROMETER_RAW: Final = Topic(
     "device.sensor.accelerometer.raw",
@@ -54,7 +54,7 @@ POWER_RAW: Final = Topic(
     PowerState,
     "Battery level and charging.",
     message(battery_level=85.5, is_charging=True, power_source="USB"),
-    consumers=("landing-device-state-power-raw",),
+    consumers=("landing-device-state-power-raw", "power-enrichment"),
 )
 
 
@@ -120,5 +120,50 @@ ACCELEROMETER_WINDOWED: Final = Topic(
         crossing_rate_hz=3.8,
     ),
     producers=("accelerometer-window",),
+    consumers=("motion-detector", "activity-classifier"),
+    scope=("timestamp", "device_id"),
+)
+
+STEPS_RAW: Final = Topic(
+    "device.health.steps.raw",
+    StepCount,
+    "Steps counted.",
+    message(steps=412, interval_seconds=300.0, distance_m=310.5, floors_climbed=1),
+)
+POWER_ENRICHED: Final = Topic(
+    "device.state.power.enriched",
+    EnrichedPower,
+    "The battery's state with its rate of change and charging session.",
+    derived(
+        "power-enrichment",
+        battery_level=85.5,
+        is_charging=True,
+        power_source="usb",
+        rate_percent_per_hour=22.0,
+        seconds_to_full=2_372.7,
+        seconds_to_empty=None,
+        session_id="b1f8a6e2-5c0d-4d0e-9f6b-7a1b2c3d4e5f",
+        session_started_at="2026-01-15T07:50:00.000000Z",
+    ),
+    producers=("power-enrichment",),
+    consumers=("charging-patterns",),
+    scope=("timestamp", "source_message_id"),
+)
+POWER_PATTERNS: Final = Topic(
+    "device.state.power.patterns",
+    ChargingPattern,
+    "Habits of charging.",
+    derived(
+        "charging-patterns",
+        window_end="2026-01-22T08:30:00.000000Z",
+        pattern="overnight",
+        confidence=0.86,
+        session_count=7,
+        typical_start_hour=22.5,
+        typical_duration_seconds=25_200.0,
+        mean_start_level=24.0,
+        mean_end_level=100.0,
+    ),
+    producers=("charging-patterns",),
     scope=("timestamp", "device_id"),
 )

@@ -26,3 +26,10 @@ def derived(stage: str, stage_version: str = "1", **payload: Any) -> dict[str, A
         stage_version=stage_version,
         **payload,
     )
+
+
+PNG: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
+"""A picture of one pixel."""
+
+WAV: Final = "UklGRigAAABXQVZFZm10IBAAAAABAAEAgD4AAAB9AAACABAAZGF0YQQAAAAAAAAA"
+"""Two samples of silence, 16 kHz mono."""

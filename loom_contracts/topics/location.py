@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loom_contracts.payloads.location import GeoregionPresence
+from loom_contracts.payloads.location import GeocodedAddress, GeoregionPresence, IdentifiedBusiness
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import derived
 
@@ -26,5 +26,47 @@ GEOREGION_DETECTED: Final = Topic(
         seconds_since_previous=30.0,
     ),
     producers=("georegion-detector",),
+    scope=("timestamp", "source_message_id"),
+)
+ADDRESS_GEOCODED: Final = Topic(
+    "location.address.geocoded",
+    GeocodedAddress,
+    "Addresses of positions.",
+    derived(
+        "geocoder",
+        latitude=37.7749,
+        longitude=-122.4194,
+        display_name="1, Main Street, San Francisco, California, 94103, United States",
+        house_number="1",
+        road="Main Street",
+        city="San Francisco",
+        state="California",
+        postcode="94103",
+        country="United States",
+        country_code="us",
+        provider="nominatim",
+        distance_m=8.0,
+    ),
+    producers=("geocoder",),
+    consumers=("business-matcher",),
+    scope=("timestamp", "source_message_id"),
+)
+BUSINESS_IDENTIFIED: Final = Topic(
+    "location.business.identified",
+    IdentifiedBusiness,
+    "Businesses that a device is at.",
+    derived(
+        "business-matcher",
+        latitude=37.7748,
+        longitude=-122.4195,
+        name="Corner Cafe",
+        category="cafe",
+        address="1 Main Street",
+        distance_m=14.0,
+        confidence=0.7,
+        provider="openstreetmap",
+        visit_count=3,
+    ),
+    producers=("business-matcher",),
     scope=("timestamp", "source_message_id"),
 )

@@ -1,8 +1,10 @@
-"""Topics of processed media: sound, text, images and video."""
+"""Topics of sound and of text found in sound and images."""
 
 from typing import Final
 
+from loom_contracts.payloads.analysis import AudioEnvironment
 from loom_contracts.payloads.audio import SpeechSegment
+from loom_contracts.payloads.text import CleanedText, OcrText, Transcript
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import derived
 
@@ -31,5 +33,67 @@ VAD_FILTERED: Final = Topic(
         audio_format="wav",
     ),
     producers=("silero-vad",),
+    consumers=("speech-to-text", "environment-classifier", "speech-emotion"),
     scope=("timestamp", "device_id"),
+)
+ENVIRONMENT_CLASSIFIED: Final = Topic(
+    "media.audio.environment_classified",
+    AudioEnvironment,
+    "Whether sound was recorded indoors, outdoors or in a vehicle.",
+    derived(
+        "environment-classifier",
+        segment_end="2026-01-15T08:30:10.000000Z",
+        environment="indoor",
+        confidence=0.83,
+        scores={"indoor": 0.83, "outdoor": 0.12, "vehicle": 0.05},
+        loudness_dbfs=-31.5,
+    ),
+    producers=("environment-classifier",),
+    scope=("timestamp", "source_message_id"),
+)
+TRANSCRIBED_WORDS: Final = Topic(
+    "media.text.transcribed.words",
+    Transcript,
+    "What was said, word by word.",
+    derived(
+        "speech-to-text",
+        "1+faster-whisper-small",
+        segment_end="2026-01-15T08:30:02.400000Z",
+        text="see you",
+        words=[
+            {"word": "see", "start_ms": 120, "end_ms": 410, "confidence": 0.94},
+            {"word": "you", "start_ms": 420, "end_ms": 700, "confidence": 0.97},
+        ],
+        language="en",
+        language_confidence=0.99,
+        confidence=0.955,
+    ),
+    producers=("speech-to-text",),
+    consumers=("mistral-context",),
+    scope=("timestamp", "source_message_id"),
+)
+OCR_EXTRACTED: Final = Topic(
+    "media.text.ocr_extracted",
+    OcrText,
+    "Text that was read in images.",
+    derived(
+        "screenshot-ocr",
+        "1+rapidocr-3.10",
+        text="LOOM",
+        lines=[{"text": "LOOM", "confidence": 0.98, "box": {"x": 0.1, "y": 0.1, "width": 0.3, "height": 0.05}}],
+        confidence=0.98,
+        language="en",
+    ),
+    producers=("screenshot-ocr",),
+    consumers=("ocr-cleaning",),
+    scope=("timestamp", "source_message_id"),
+)
+OCR_CLEANED: Final = Topic(
+    "media.text.ocr_cleaned",
+    CleanedText,
+    "Text of images without noise, in blocks.",
+    derived("ocr-cleaning", text="LOOM", blocks=[{"kind": "heading", "text": "LOOM"}], removed_line_count=2),
+    producers=("ocr-cleaning",),
+    consumers=("mistral-context",),
+    scope=("timestamp", "source_message_id"),
 )

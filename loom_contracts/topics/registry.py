@@ -5,32 +5,118 @@ from typing import Final
 
 from loom_contracts.errors import ContractError
 from loom_contracts.topic import Topic
-from loom_contracts.topics.device import (
-    ACCELEROMETER_RAW,
-    ACCELEROMETER_WINDOWED,
-    AUDIO_RAW,
-    GENERIC_SENSORS,
-    GPS_RAW,
-    HEARTRATE_RAW,
-    POWER_RAW,
+from loom_contracts.topics import (
+    analysis,
+    control,
+    device,
+    device_system,
+    digital,
+    external,
+    location,
+    media,
+    media_image,
+    motion,
+    os_events,
+    task,
 )
-from loom_contracts.topics.location import GEOREGION_DETECTED
-from loom_contracts.topics.media import VAD_FILTERED
+from loom_contracts.topics.processing import PROCESSING_ERRORS
 
 LANDED: Final[tuple[Topic, ...]] = (
-    AUDIO_RAW,
-    GPS_RAW,
-    ACCELEROMETER_RAW,
-    HEARTRATE_RAW,
-    POWER_RAW,
-    *GENERIC_SENSORS,
+    device.AUDIO_RAW,
+    device.GPS_RAW,
+    device.ACCELEROMETER_RAW,
+    device.HEARTRATE_RAW,
+    device.POWER_RAW,
+    *device.GENERIC_SENSORS,
 )
 """Raw topics that have a table: each has a landing stage."""
 
-DERIVED: Final[tuple[Topic, ...]] = (ACCELEROMETER_WINDOWED, GEOREGION_DETECTED, VAD_FILTERED)
+DERIVED: Final[tuple[Topic, ...]] = (
+    device.ACCELEROMETER_WINDOWED,
+    location.GEOREGION_DETECTED,
+    media.VAD_FILTERED,
+)
 """Topics that a stage fills and that have a table."""
 
-TOPICS: Final[tuple[Topic, ...]] = (*LANDED, *DERIVED)
+DECLARED: Final[tuple[Topic, ...]] = (
+    device.STEPS_RAW,
+    device.POWER_ENRICHED,
+    device.POWER_PATTERNS,
+    device_system.CAMERA_RAW,
+    device_system.SCREEN_RAW,
+    device_system.APPS_MACOS_RAW,
+    device_system.APPS_ANDROID_RAW,
+    device_system.METADATA_RAW,
+    device_system.WIFI_RAW,
+    device_system.BLUETOOTH_RAW,
+    os_events.APP_LIFECYCLE_RAW,
+    os_events.SYSTEM_EVENTS_RAW,
+    os_events.NOTIFICATIONS_RAW,
+    os_events.APP_LIFECYCLE_ENRICHED,
+    digital.CLIPBOARD_RAW,
+    digital.WEB_ANALYTICS_RAW,
+    external.TWITTER_LIKED_RAW,
+    external.CALENDAR_EVENTS_RAW,
+    external.CALENDAR_RAW,
+    external.CALENDAR_ENRICHED,
+    external.CALENDAR_EMBEDDED,
+    external.EMAIL_EVENTS_RAW,
+    external.EMAIL_RAW,
+    external.EMAIL_PARSED,
+    external.EMAIL_EMBEDDED,
+    external.HACKERNEWS_LIKED,
+    external.HACKERNEWS_CONTENT_FETCHED,
+    external.HACKERNEWS_EMBEDDED,
+    task.URL_INGEST,
+    task.TWITTER_ARCHIVED,
+    task.HACKERNEWS_ARCHIVED,
+    task.PDF_EXTRACTED,
+    media.ENVIRONMENT_CLASSIFIED,
+    media.TRANSCRIBED_WORDS,
+    media.OCR_EXTRACTED,
+    media.OCR_CLEANED,
+    media_image.CAMERA_PREPROCESSED,
+    media_image.SCREENSHOT_PREPROCESSED,
+    media_image.OBJECTS_DETECTED,
+    media_image.OBJECTS_HASHED,
+    media_image.FACES_DETECTED,
+    media_image.POSE_DETECTED,
+    media_image.GAZE_DETECTED,
+    media_image.MOONDREAM_RESULTS,
+    media_image.MINICPM_RESULTS,
+    media_image.YOLO_RESULTS,
+    media_image.FACE_EMOTION_RESULTS,
+    analysis.DUSTR_RESULTS,
+    analysis.QWEN_RESULTS,
+    analysis.MISTRAL_RESULTS,
+    analysis.SPEECH_EMOTION_RESULTS,
+    location.ADDRESS_GEOCODED,
+    location.BUSINESS_IDENTIFIED,
+    motion.SIGNIFICANT_MOTION,
+    motion.ACTIVITY_CLASSIFIED,
+    motion.SLAM_MAPPING,
+    control.KEYSTROKE_SEND,
+    control.MOUSE_SEND,
+    control.CLIPBOARD_SEND,
+    control.FILE_TRANSFER,
+    control.SCREEN_CAPTURE,
+    control.AUDIO_SEND,
+    control.SHELL_EXECUTE,
+    control.APP_LAUNCH,
+    control.APP_CLOSE,
+    control.COMMAND_STATUS,
+    control.FILE_TRANSFER_PROGRESS,
+    control.SCREEN_CAPTURED,
+    control.SHELL_OUTPUT,
+    control.DEVICE_ERROR,
+    control.CLIPBOARD_BROADCAST,
+    control.FILES_BROADCAST,
+    control.STATE_BROADCAST,
+    PROCESSING_ERRORS,
+)
+"""Topics that have their payload, and neither a table nor a flow yet."""
+
+TOPICS: Final[tuple[Topic, ...]] = (*LANDED, *DERIVED, *DECLARED)
 """Every topic of Loom."""
 
 _BY_NAME: Final = {t.name: t for t in TOPICS}
@@ -56,8 +142,8 @@ def topic_on_broker(name: str, prefix: str = "") -> Topic:
 
 def generic_sensor_topic(sensor_type: str) -> Topic:
     """The topic of readings of `sensor_type`; raises ContractError that lists those that exist."""
-    for topic in GENERIC_SENSORS:
+    for topic in device.GENERIC_SENSORS:
         if topic.parts[2] == sensor_type:
             return topic
-    known = ", ".join(t.parts[2] for t in GENERIC_SENSORS)
+    known = ", ".join(t.parts[2] for t in device.GENERIC_SENSORS)
     raise ContractError(f"there is no sensor type {sensor_type!r}; those supported are {known}")

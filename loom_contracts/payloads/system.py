@@ -1,0 +1,57 @@
+"""What runs on a device, and what the device is. Shapes: integration guide."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from loom_contracts.message import Message
+from loom_contracts.payloads.common import Count, JsonObject, Label, Part, Text
+
+Pid = Annotated[int, Field(ge=1, le=2**31 - 1)]
+UnixSeconds = Annotated[float, Field(ge=0.0)]
+BundleId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,256}$")]
+
+
+class RunningApp(Part):
+    """One running application."""
+
+    pid: Pid = Field(description="Process id.")
+    name: Text = Field(description="Name of the application.")
+    active: bool = Field(description="Whether it is in front.")
+    hidden: bool = Field(description="Whether it is hidden or in the background.")
+    launch_date: UnixSeconds | None = Field(None, description="When it was started, seconds since 1970.")
+
+
+class MacosApp(RunningApp):
+    """One running macOS application."""
+
+    bundle_id: BundleId = Field(description="Bundle identifier, or `unknown`.")
+
+
+class AndroidApp(RunningApp):
+    """One running Android application."""
+
+    package_name: BundleId = Field(description="Package name.")
+    version_code: Count | None = Field(None, description="Version code.")
+    version_name: Text | None = Field(None, description="Version name.")
+
+
+class MacosApps(Message):
+    """The applications that run on a Mac."""
+
+    running_applications: list[MacosApp] = Field(description="Those running.")
+
+
+class AndroidApps(Message):
+    """The applications that run on an Android device."""
+
+    running_applications: list[AndroidApp] = Field(description="Those running.")
+
+
+class DeviceMetadata(Message):
+    """Something about a device that seldom changes."""
+
+    metadata_type: Label = Field(
+        description="device_capabilities, hardware_specs, software_config, network_info or custom."
+    )
+    metadata: JsonObject = Field(description="Shaped by its type.")

@@ -1,0 +1,125 @@
+"""Topics of pictures, networks, applications and the device itself."""
+
+from datetime import timedelta
+from typing import Final
+
+from loom_contracts.payloads.image import CameraImage, ScreenKeyframe
+from loom_contracts.payloads.network import BluetoothScan, WifiState
+from loom_contracts.payloads.system import AndroidApps, DeviceMetadata, MacosApps
+from loom_contracts.topic import Topic
+from loom_contracts.topics.examples import PNG, message
+
+CAMERA_RAW: Final = Topic(
+    "device.image.camera.raw",
+    CameraImage,
+    "Photos from cameras, and screenshots.",
+    message(
+        image_data=PNG,
+        format="png",
+        width_px=1,
+        height_px=1,
+        kind="photo",
+        camera="rear",
+        orientation_deg=0,
+        latitude=37.7749,
+        longitude=-122.4194,
+        file_name="IMG_0001.png",
+        trigger="manual",
+    ),
+    compression="lz4",
+    consumers=("image-preprocessing", "minicpm-vision"),
+)
+SCREEN_RAW: Final = Topic(
+    "device.video.screen.raw",
+    ScreenKeyframe,
+    "Keyframes of screen recordings.",
+    message(
+        frame_data=PNG,
+        format="png",
+        width_px=1,
+        height_px=1,
+        recording_id="rec-20260115-083000",
+        frame_number=12,
+        display="main",
+        app_identifier="com.apple.Preview",
+        window_title="report.pdf",
+    ),
+    compression="lz4",
+    consumers=("minicpm-vision", "yolo-video"),
+)
+APPS_MACOS_RAW: Final = Topic(
+    "device.system.apps.macos.raw",
+    MacosApps,
+    "Applications that run on a Mac.",
+    message(
+        running_applications=[
+            {
+                "pid": 390,
+                "name": "Preview",
+                "bundle_id": "com.apple.Preview",
+                "active": True,
+                "hidden": False,
+                "launch_date": 1750358324.0742068,
+            }
+        ]
+    ),
+)
+APPS_ANDROID_RAW: Final = Topic(
+    "device.system.apps.android.raw",
+    AndroidApps,
+    "Applications that run on an Android device.",
+    message(
+        running_applications=[
+            {
+                "pid": 1234,
+                "name": "Chrome",
+                "package_name": "com.android.chrome",
+                "active": True,
+                "hidden": False,
+                "launch_date": 1750358324.074,
+                "version_code": 5735110,
+                "version_name": "119.0.6045.193",
+            }
+        ]
+    ),
+)
+METADATA_RAW: Final = Topic(
+    "device.metadata.raw",
+    DeviceMetadata,
+    "Capabilities, hardware, software and settings of a device.",
+    message(metadata_type="hardware_specs", metadata={"cpu": {"model": "Apple M1 Pro", "cores": 10}}),
+    retention=timedelta(days=90),
+)
+WIFI_RAW: Final = Topic(
+    "device.network.wifi.raw",
+    WifiState,
+    "State of the Wi-Fi connection.",
+    message(
+        connected=True,
+        ssid="home",
+        bssid="02:00:5e:10:00:01",
+        signal_dbm=-54.0,
+        frequency_mhz=5180.0,
+        link_speed_mbps=433.0,
+        ip_address="192.0.2.17",
+        security="WPA3",
+    ),
+)
+BLUETOOTH_RAW: Final = Topic(
+    "device.network.bluetooth.raw",
+    BluetoothScan,
+    "Bluetooth devices nearby.",
+    message(
+        devices=[
+            {
+                "address": "02:00:5e:10:00:02",
+                "name": "Headset",
+                "signal_dbm": -61.0,
+                "connected": True,
+                "paired": True,
+                "device_class": "headset",
+            }
+        ],
+        scan_duration_ms=10_000,
+    ),
+)
