@@ -101,7 +101,9 @@ class Source:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
                 "fetch.wait.max.ms": 250,
-                "queued.min.messages": 20_000,
+                "queued.min.messages": 100_000,
+                # A full queue is looked at again soon: the default second leaves a fast stage without records.
+                "fetch.queue.backoff.ms": 5,
                 "queued.max.messages.kbytes": max(1024, 2 * max_bytes // 1024),
                 "fetch.max.bytes": max(max_bytes, 4 * 1024 * 1024),
                 "check.crcs": True,
