@@ -6,6 +6,7 @@ on import. The ingest service has its own settings, because it does not import t
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -40,6 +41,7 @@ def _bootstrap_servers(value: str) -> str:
     return value
 
 
+Directory = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 BootstrapServers = Annotated[str, AfterValidator(_bootstrap_servers)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -56,8 +58,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
 
     # Where things are
-    data_dir: Path = Field(default_factory=default_data_dir, description="Databases, topics, blobs, logs.")
-    cache_dir: Path = Field(default_factory=lambda: Path.home() / ".cache/loom", description="The broker's jars.")
+    data_dir: Directory = Field(default_factory=default_data_dir, description="Databases, topics, blobs, logs.")
+    cache_dir: Directory = Field(default_factory=lambda: Path.home() / ".cache/loom", description="The broker's jars.")
     database_url: PostgresUrl = "postgresql://loom:loom@localhost:5432/loom"
     dagster_database_url: PostgresUrl | None = Field(None, description="Default: `dagster` beside `database_url`.")
     blob_url: str | None = Field(None, description="Object storage of large bodies; default <data_dir>/blobs.")
@@ -68,19 +70,12 @@ class Settings(BaseSettings):
     kafka_topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
     kafka_default_partitions: int = Field(3, ge=1, le=1000)
     kafka_default_replication_factor: int = Field(1, ge=1, le=15)
-    kafka_client_id: str = "loom-ingestion-api"
-    kafka_compression_type: Literal["none", "gzip", "snappy", "lz4"] = "none"
-    kafka_retries: int = Field(3, ge=0)
-    kafka_request_timeout_ms: int = Field(30000, ge=100)
 
-    # The ingest API
+    # The ingest API; what only the service itself needs is in loom_ingest.settings
     host: str = Field("127.0.0.1", description="0.0.0.0 lets the devices of the local network in.")
     port: Port = 8000
-    workers: int = Field(1, ge=1, le=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    debug: bool = False
     environment: Literal["development", "staging", "production"] = "development"
-    cors_origins: str = "*"
 
     # Ports of what `loom up` starts
     dagster_port: Port = 3000
@@ -193,6 +188,12 @@ _REMEDY = "correct or unset it and try again"
 
 def _explain(error: Any) -> str:
     name = str(error["loc"][0]) if error["loc"] else "?"
-    value = "(hidden)" if "url" in name else repr(error["input"])
+    # what stands before the @ of a URL is a password
+    value = re.sub(r"//[^@]*@", "//***@", repr(error["input"]))
     reason = error["msg"].removeprefix("Value error, ")
     return f"{PREFIX}{name.upper()}={value}: {reason[:1].lower()}{reason[1:]}; {_REMEDY}"
+
+
+def loom_environment() -> dict[str, str]:
+    """The `LOOM_` variables that are set, as they are, for a child process."""
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and value}

@@ -127,7 +127,13 @@ class Kafka:
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        command = [*self._java("kafka.tools.StorageTool"), "format", "-t", cluster, "-c", str(self._properties)]
+        command = [
+            *self._java("kafka.tools.StorageTool"),
+            "format",
+            f"--cluster-id={cluster}",
+            "-c",
+            str(self._properties),
+        ]
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.root)
         if result.returncode:
             raise ServiceError(f"Kafka could not format {self.data}: {(result.stderr or result.stdout).strip()}")

