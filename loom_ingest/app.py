@@ -1,5 +1,6 @@
 """The application: `create_app(settings, producer)` puts the parts together; the lifespan owns the connection."""
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from loom_ingest.metrics import Metrics
 from loom_ingest.middleware import RequestMiddleware, refuse
 from loom_ingest.openapi import hoist_definitions
 from loom_ingest.producer import KafkaProducer, Producer
+from loom_ingest.route import direct_routes
 from loom_ingest.routers import audio, sensor, service
 from loom_ingest.settings import Settings, load_settings
 
@@ -47,6 +49,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
         summary=SERVICE,
         description="Takes what devices sense. A 201 means that the broker has the record.",
         lifespan=lifespan,
+        # Looks into the environment at every request to see whether it has anywhere to report to.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
     routers = [sensor.router, audio.router, service.router]
@@ -67,7 +71,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             allow_headers=["*"],
             expose_headers=["x-request-id", "traceparent", "retry-after"],
         )
-    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, direct=direct_routes(sensor.router, audio.router))
     return app
 
 
@@ -75,7 +79,11 @@ def app_from_environment() -> FastAPI:
     """The service as the environment describes it: the factory of each worker process."""
     settings = load_settings()
     configure_logging(settings.log_level)
-    return create_app(settings)
+    app = create_app(settings)
+    # Full collections walk every imported module's objects; those live as long as the process does.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def _document(app: FastAPI) -> None:

@@ -1,5 +1,7 @@
 """The outermost layer of every request: identity, trace, errors in the guide's shape, metrics and logs."""
 
+import logging
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
@@ -12,6 +14,7 @@ from loom_ingest.accept import CONTEXT, services_of
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.logging import log, where
 from loom_ingest.metrics import UNMATCHED, Metrics
+from loom_ingest.route import IngestRoute
 from loom_ingest.trace import RequestContext
 
 _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.PAYLOAD_TOO_LARGE}
@@ -20,9 +23,10 @@ _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.PAYLOAD_T
 class RequestMiddleware:
     """Gives each HTTP request its RequestContext; answers carry `x-request-id` and `traceparent`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, direct: Mapping[str, IngestRoute]) -> None:
         self.app = app
         self.metrics = metrics
+        self.direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -44,8 +48,18 @@ class RequestMiddleware:
                 ]
             await send(message)
 
+        route = self.direct.get(scope["path"]) if scope["method"] == "POST" and not context.cross_origin else None
         try:
-            await self.app(scope, receive, send_with_identity)
+            if route is None:
+                await self.app(scope, receive, send_with_identity)
+            else:
+                scope["route"] = route
+                request = Request(scope, receive)
+                try:
+                    answer = await route.endpoint(request)
+                except ApiError as error:
+                    answer = refusal(request, error)
+                await answer(scope, receive, send_with_identity)
         except Exception as error:
             log.error("request_failed", **_identity(scope), **where(error))
             if status:
@@ -69,7 +83,10 @@ def refusal(request: Request, error: ApiError) -> Response:
     """The answer for `error`, counted and logged by its code."""
     services_of(request).metrics.rejected(error.code)
     fields = sorted(error.details)[:10]
-    log.info("request_refused", status=error.status, code=error.code.value, fields=fields, **_identity(request.scope))
+    # In an outage every request ends here; the producer has logged the one line that matters.
+    level = logging.DEBUG if error.status == 503 else logging.INFO
+    said = {"status": error.status, "code": error.code.value, "fields": fields, **_identity(request.scope)}
+    log.log(level, "request_refused", **said)
     context: RequestContext = request.scope[CONTEXT]
     return Response(error.body(context.request_id), error.status, error.headers, "application/json")
 

@@ -1,0 +1,34 @@
+"""A producer that keeps what it is given, for tests of everything before the broker."""
+
+import json
+from typing import Any
+
+from loom_ingest.errors import ApiError
+from loom_ingest.producer import Record
+
+
+class MemoryProducer:
+    """Keeps records in order; `failure`, when set, is raised for records of topics in `failing` (all when empty)."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.connected = True
+        self.pending = 0
+        self.started = False
+        self.failure: ApiError | Exception | None = None
+        self.failing: set[str] = set()
+
+    async def start(self) -> None:
+        self.started = True
+
+    async def stop(self) -> None:
+        self.started = False
+
+    async def send(self, record: Record) -> None:
+        if self.failure is not None and (not self.failing or record.topic in self.failing):
+            raise self.failure
+        self.records.append(record)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return [json.loads(record.value) for record in self.records]
