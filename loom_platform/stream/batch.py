@@ -13,7 +13,7 @@ from loom_models.stage import Output, Stage
 from loom_platform.stream import offsets
 from loom_platform.stream.apply import Applied, apply, finish
 from loom_platform.stream.config import StreamConfig
-from loom_platform.stream.decode import decode
+from loom_platform.stream.decode import Decoded
 from loom_platform.stream.sink import Sink, dead_letter, encode
 from loom_platform.stream.source import Records
 from loom_platform.stream.writer import Writer
@@ -64,14 +64,15 @@ class BatchRunner:
         self._writer = Writer(connection)
         self._topic = stage.source.on_broker(config.topic_prefix)
 
-    def run(self, records: Records, spans: Mapping[int, tuple[int, int]], due: pl.DataFrame) -> Outcome:
-        """Process `records` and `due` timers, and move the offsets by `spans`, in one transaction.
+    def run(
+        self, records: Records, decoded: Decoded, spans: Mapping[int, tuple[int, int]], due: pl.DataFrame
+    ) -> Outcome:
+        """Process `records`, decoded, and `due` timers, and move the offsets by `spans`, in one transaction.
 
         Raises FencedError when another run is ahead, DependencyError or psycopg.OperationalError when the batch is
         to be tried again; in either case nothing was written.
         """
         stage, config, connection = self._stage, self._config, self._connection
-        decoded = decode(records, stage.source.payload)
         poison = {position: ("invalid", reason) for position, reason in decoded.poison.items()}
         # What must not happen inside a transaction (partitions) is done as soon as the days are known: for landed
         # and most derived rows they are the batch's own.
@@ -148,11 +149,8 @@ class BatchRunner:
         for topic, frame in frames.items():
             days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
             outcome.rows_by_day[topic] = dict(days.iter_rows())
-            self._writer.prepare(topic.table, outcome.rows_by_day[topic])
-            self._writer.copy(topic.table, frame)
+            self._writer.write(topic.table, frame)
         self._config.on_point("after-copy")
-        for topic in frames:
-            self._writer.insert(topic.table)
         for position, (kind, reason) in poison.items():
             self._keep_dead_letter(records, position, kind, reason)
         outcome.dead_letters = len(poison)

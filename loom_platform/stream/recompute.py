@@ -107,11 +107,9 @@ def _write(stage: Stage, applied: Applied, config: StreamConfig, writer: Writer,
         frame = finish(rows, stage, config.run_id)
         days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
         outcome.rows_by_day[sink] = dict(days.iter_rows())
-        writer.prepare(sink.table, outcome.rows_by_day[sink])
-        writer.copy(sink.table, frame)
+        writer.write(sink.table, frame)
         if sink.table.derived:
             writer.confirm(sink.table)
-        writer.insert(sink.table)
     return outcome
 
 

@@ -100,7 +100,7 @@ class Source:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 250,
+                "fetch.wait.max.ms": 1_000,
                 "queued.min.messages": 100_000,
                 # A full queue is looked at again soon: the default second leaves a fast stage without records.
                 "fetch.queue.backoff.ms": 5,

@@ -14,9 +14,11 @@ from loom_platform.stream import offsets
 from loom_platform.stream.apply import no_timers
 from loom_platform.stream.batch import BatchRunner
 from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.decode import Decoded, decode
 from loom_platform.stream.errors import ProduceError
 from loom_platform.stream.landed import Landed
 from loom_platform.stream.lease import Lease
+from loom_platform.stream.reader import Reader
 from loom_platform.stream.sink import Sink
 from loom_platform.stream.source import FIRST_WAIT_SECONDS, OffsetsMovedError, Records, Source
 from loom_platform.stream.statistics import Statistics
@@ -91,11 +93,13 @@ class Worker:
                 config.bootstrap_servers, self._topic, stage.consumer_group, max_bytes=stage.policy.max_bytes
             )
             sink = Sink(config.bootstrap_servers, config.topic_prefix)
+            reader = Reader(lambda: self._read(source))
             try:
                 connection.execute(_REGISTER, (stage.name, stage.version))
                 connection.execute(_PROMOTE_FIRST, (stage.name, stage.version))
-                self._loop(connection, source, sink)
+                self._loop(connection, source, sink, reader)
             finally:
+                reader.close()
                 sink.close()
                 source.close()
                 if not connection.broken:
@@ -110,30 +114,32 @@ class Worker:
         self.statistics.wait(None)
         return state.topic_id
 
-    def _loop(self, connection: psycopg.Connection[Any], source: Source, sink: Sink) -> None:
+    def _loop(self, connection: psycopg.Connection[Any], source: Source, sink: Sink, reader: Reader) -> None:
         topic_id = self._open(connection, source)
         runner = BatchRunner(self.stage, self._config, connection, sink, topic_id)
         self._timers_at = 0.0
         while not self._stop.is_set():
             self._renew(connection)
             try:
-                records = source.poll(self.stage.policy, self._rows, self._first_wait())
+                records, decoded = reader.take()
             except OffsetsMovedError:
                 self._open(connection, source)  # tells a truncation from a passing fault
                 continue
+            if len(records) >= self._rows:
+                reader.ahead()  # a backlog: the next batch is decoded while this one is written
             due = self._due(connection)
             if not len(records) and due.is_empty():
                 continue
             self._config.on_point("polled")
             if len(records) and not self._wait_landed(connection, records):
                 return
-            self._work(runner, source, records, due)
+            self._work(runner, source, records, decoded, due)
 
-    def _work(self, runner: BatchRunner, source: Source, records: Records, due: pl.DataFrame) -> None:
+    def _work(self, runner: BatchRunner, source: Source, records: Records, decoded: Decoded, due: pl.DataFrame) -> None:
         # Offsets can have holes (transaction markers, compaction): the fence is on what this run has stored before.
         spans = {p: (self._positions[p], end) for p, (_, end) in records.spans.items()}
         started = time.monotonic()
-        outcome = runner.run(records, spans, due)
+        outcome = runner.run(records, decoded, spans, due)
         elapsed = time.monotonic() - started
         self._positions.update({p: end for p, (_, end) in spans.items()})
         if self.stage.landing:
@@ -151,6 +157,10 @@ class Worker:
             self._rows = max(1, min(self._rows, records) // 2)
         elif records >= self._rows and elapsed < target / 2:
             self._rows = min(2 * self._rows, self.stage.policy.max_rows)
+
+    def _read(self, source: Source) -> tuple[Records, Decoded]:
+        records = source.poll(self.stage.policy, self._rows, self._first_wait())
+        return records, decode(records, self.stage.source.payload)
 
     def _renew(self, connection: psycopg.Connection[Any]) -> None:
         if time.monotonic() >= self._renew_at:

@@ -1,7 +1,9 @@
-"""Frames into tables: binary COPY into a staging table, then one insert that leaves what is there alone.
+"""Frames into tables by binary COPY; what is there already is left alone.
 
-Encoding goes from Arrow to PostgreSQL's binary COPY format in Rust (pgpq): no value is touched by Python. Measured
-against ADBC and CSV in docs/adr/0004.
+Landed rows are copied straight into their table, which is half as fast again as going through a staging table. Only
+where a row is there already (a client's retry) is the batch staged and inserted `ON CONFLICT DO NOTHING`. Encoding goes
+from Arrow to PostgreSQL's binary COPY format in Rust (pgpq): no value is touched by Python. Measured against ADBC and
+CSV in docs/adr/0004.
 """
 
 from collections.abc import Iterable
@@ -19,6 +21,8 @@ from loom_models.frames import UTC_MICROS
 
 _COPIED_LATER = {"stored_at", "computed_at", "superseded_at"}
 _JSONB_VERSION = "\x01"
+_CHUNK_ROWS = 50_000
+_STAGED_AFTER_KNOWN = 20
 
 
 class Writer:
@@ -31,10 +35,37 @@ class Writer:
         self._connection = connection
         self._staged: set[str] = set()
         self._days: set[tuple[str, date]] = set()
+        self._expect_known: dict[str, int] = {}
+
+    def write(self, table: Table, frame: pl.DataFrame) -> None:
+        """Write `frame` (the columns of `copied(table)`, in any order) so that each of its rows is there once."""
+        self.prepare(table, frame["timestamp"].dt.date().unique().to_list())
+        data = self._encode(table, frame)
+        if not table.derived and not self._expect_known.get(table.name):
+            try:
+                with self._connection.transaction():
+                    self._copy(table.name, table, data)
+                return
+            except psycopg.errors.UniqueViolation:
+                # Retries come in bunches: do not try the quick way again at once.
+                self._expect_known[table.name] = _STAGED_AFTER_KNOWN
+        self._stage(table)
+        self._copy(_staging(table), table, data)
+        self._insert(table)
+        self._expect_known[table.name] = max(0, self._expect_known.get(table.name, 0) - 1)
 
     def prepare(self, table: Table, days: Iterable[date]) -> None:
-        """Make the staging table and the day partitions that are missing; outside of a transaction."""
-        if table.name not in self._staged:
+        """Make the day partitions that are missing."""
+        missing = {d for d in days if (table.name, d) not in self._days}
+        for first, last in _runs(missing):
+            self._connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, first, last))
+        self._days.update((table.name, d) for d in missing)
+
+    def _stage(self, table: Table) -> None:
+        """Make this session's staging table, emptied by each commit; within one transaction it is emptied here."""
+        if table.name in self._staged:
+            self._connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(_staging(table))))
+        else:
             self._connection.execute(
                 sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(
                     sql.Identifier(_staging(table)),
@@ -44,26 +75,24 @@ class Writer:
                 )
             )
             self._staged.add(table.name)
-        missing = {d for d in days if (table.name, d) not in self._days}
-        for first, last in _runs(missing):
-            self._connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, first, last))
-        self._days.update((table.name, d) for d in missing)
 
-    def copy(self, table: Table, frame: pl.DataFrame) -> None:
-        """COPY `frame` (the columns of `copied(table)`, in any order) into the staging table."""
-        columns = copied(table)
-        arrow = to_copy(frame, columns)
+    @staticmethod
+    def _encode(table: Table, frame: pl.DataFrame) -> list[bytes]:
+        arrow = to_copy(frame, copied(table))
         encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow.schema)
+        pieces = [encoder.write_header()]
+        pieces.extend(encoder.write_batch(b) for b in arrow.to_batches(max_chunksize=_CHUNK_ROWS))
+        return [*pieces, encoder.finish()]
+
+    def _copy(self, target: str, table: Table, data: Iterable[bytes]) -> None:
         statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-            sql.Identifier(_staging(table)), sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
+            sql.Identifier(target), sql.SQL(", ").join(sql.Identifier(c.name) for c in copied(table))
         )
         with self._connection.cursor().copy(statement) as copy:
-            copy.write(encoder.write_header())
-            for batch in arrow.to_batches(max_chunksize=50_000):
-                copy.write(encoder.write_batch(batch))
-            copy.write(encoder.finish())
+            for piece in data:
+                copy.write(piece)
 
-    def insert(self, table: Table) -> int:
+    def _insert(self, table: Table) -> int:
         """Move the staged rows into the table; how many were new.
 
         A landed row that is there already is left alone. A derived row takes the place of the rows of its scope
