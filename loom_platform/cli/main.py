@@ -9,6 +9,7 @@ import typer
 FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("services", None),
     ("db", "db"),
+    ("offsets", "offsets"),
     ("topics", "topics"),
 )
 

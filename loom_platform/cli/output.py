@@ -7,7 +7,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from loom_models.errors import StageError
 from loom_platform.errors import PlatformError
+from loom_platform.stream.errors import StreamError
 
 console = Console(highlight=False, soft_wrap=True)
 complaints = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -15,9 +17,9 @@ complaints = Console(stderr=True, highlight=False, soft_wrap=True)
 
 @contextmanager
 def reported() -> Iterator[None]:
-    """Show a PlatformError as its message and exit with 1."""
+    """Show an error of ours as its message and exit with 1."""
     try:
         yield
-    except PlatformError as error:
+    except (PlatformError, StageError, StreamError) as error:
         complaints.print(f"[red]{escape(str(error))}[/]")
         raise typer.Exit(1) from None

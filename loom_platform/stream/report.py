@@ -23,6 +23,8 @@ class StageReport:
     offsets: Mapping[int, tuple[int, int]]
     latency_p50_seconds: float | None
     latency_p95_seconds: float | None
+    latency_p99_seconds: float | None
+    records: int
     dead_letters: int
     batches: int
     at: datetime

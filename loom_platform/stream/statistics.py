@@ -28,12 +28,13 @@ class Statistics:
         self._spans: dict[int, tuple[int, int]] = {}
         self._latencies: list[np.ndarray[tuple[int], np.dtype[np.float64]]] = []
         self._kept = 0
-        self._new_dead_letters = self._new_batches = 0
+        self._new_records = self._new_dead_letters = self._new_batches = 0
 
     def add(self, outcome: Outcome) -> None:
         """Count a committed batch."""
         with self._lock:
             self._records += outcome.records
+            self._new_records += outcome.records
             self._dead_letters += outcome.dead_letters
             self._new_dead_letters += outcome.dead_letters
             self._batches += 1
@@ -67,9 +68,9 @@ class Statistics:
         with self._lock:
             if not self._new_batches:
                 return []
-            p50 = p95 = None
+            p50 = p95 = p99 = None
             if self._latencies:
-                p50, p95 = (float(v) for v in np.percentile(np.concatenate(self._latencies), (50, 95)))
+                p50, p95, p99 = (float(v) for v in np.percentile(np.concatenate(self._latencies), (50, 95, 99)))
             reports = [
                 StageReport(
                     stage=self._stage.name,
@@ -79,6 +80,8 @@ class Statistics:
                     offsets=dict(self._spans),
                     latency_p50_seconds=p50,
                     latency_p95_seconds=p95,
+                    latency_p99_seconds=p99,
+                    records=self._new_records,
                     dead_letters=self._new_dead_letters,
                     batches=self._new_batches,
                     at=datetime.now(UTC),
