@@ -19,7 +19,7 @@ def list_topics(
     """List the topics, and whether the broker has them."""
     import json
 
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from loom_contracts.topics.registry import TOPICS
     from loom_platform.cli.output import complaints, console
@@ -43,11 +43,12 @@ def list_topics(
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    table = Table("topic", "payload", "kept", "compression", "partitions", "what it carries", box=None, pad_edge=False)
+    names = Column("topic", no_wrap=True, min_width=max(len(t.name) for t in topics))
+    table = Table(names, "kept", "packed", "partitions", "what it carries", box=None, pad_edge=False)
     for row in rows:
         partitions = "?" if counts is None else str(row["partitions"] or "-")
         kept = f"{row['retention_days']:g} d"
-        table.add_row(row["name"], row["payload"], kept, row["compression"], partitions, row["description"])
+        table.add_row(row["name"], kept, row["compression"], partitions, row["description"])
     console.print(table)
 
 
