@@ -13,10 +13,58 @@ import polars as pl
 from pydantic import StringConstraints
 from pydantic.fields import FieldInfo
 
-from loom_contracts.message import Message
+from loom_contracts.message import Message, StoredBody
+from loom_contracts.table import ColumnType, type_of
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 FUTURE_LIMIT_HOURS = 48
+
+_UNDERSTOOD = (StringConstraints, at.Interval, at.Len, at.Ge, at.Gt, at.Le, at.Lt, at.MinLen, at.MaxLen)
+
+
+def needs_pydantic(payload: type[Message]) -> bool:
+    """Whether expressions can't tell what breaks `payload`: JSON columns, validator functions, unknown constraints.
+
+    The body of a StoredBody is left to the stages that open it: they must look inside it anyway.
+    """
+    if any(getattr(payload.__pydantic_decorators__, kind) for kind in ("validators", "field_validators")):
+        return True
+    if payload.__pydantic_decorators__.root_validators or payload.__pydantic_decorators__.model_validators:
+        return True
+    for name, field in payload.model_fields.items():
+        constraints = [*_flatten(field.annotation)[1], *field.metadata]
+        if any(isinstance(c, StoredBody) for c in constraints):
+            continue
+        if type_of(field.annotation, name)[0] is ColumnType.JSON:
+            return True
+        if not all(_understood(c) for c in constraints):
+            return True
+    return False
+
+
+def _understood(constraint: Any) -> bool:
+    if isinstance(constraint, FieldInfo):
+        return all(map(_understood, constraint.metadata))
+    if isinstance(constraint, StringConstraints):
+        # what changes the text, or looks at it otherwise, is pydantic's
+        return not (constraint.strip_whitespace or constraint.to_upper or constraint.to_lower)
+    if isinstance(constraint, _UNDERSTOOD):
+        return True
+    general = getattr(constraint, "__dict__", {})
+    return set(general) == {"pattern"}
+
+
+def mistyped(payload: type[Message]) -> str | None:
+    """A pattern that a message's text meets when a text field may have a number, boolean, object or list in it.
+
+    polars turns those into text; for identities, times and literals another check fails then.
+    """
+    names = []
+    for name, field in payload.model_fields.items():
+        literal = get_origin(field.annotation) is Literal
+        if type_of(field.annotation, name)[0] is ColumnType.TEXT and not literal:
+            names.append(name)
+    return r'"(?:' + "|".join(names) + r')"\s*:\s*[^\s"n]' if names else None
 
 
 def suspects(payload: type[Message]) -> pl.Expr:
@@ -28,28 +76,51 @@ def suspects(payload: type[Message]) -> pl.Expr:
     tests: list[pl.Expr] = []
     for name, field in payload.model_fields.items():
         tests.extend(_field_tests(name, field))
-    plausible = pl.col("timestamp").is_between(
+    tests.append(~_plausible_time())
+    tests.append(~_known_version())
+    return pl.any_horizontal(*(t.fill_null(False) for t in tests))
+
+
+def implausible() -> pl.Expr:
+    """Why a message that its payload accepts is not kept, or null."""
+    limit = pl.col("received_at") + pl.duration(hours=FUTURE_LIMIT_HOURS)
+    time = pl.col("timestamp").dt.to_string("iso")
+    return (
+        pl.when(~_known_version())
+        .then(pl.format("schema_version {} is not known: this Loom reads 1.x", "schema_version"))
+        .when(pl.col("timestamp") > limit)
+        .then(pl.format("timestamp {} is after {}: mend the sender's clock", time, limit.dt.to_string("iso")))
+        .when(~_plausible_time())
+        .then(pl.format("timestamp {} is before 1970: mend the sender's clock", time))
+    )
+
+
+def _plausible_time() -> pl.Expr:
+    return pl.col("timestamp").is_between(
         pl.datetime(1970, 1, 1, time_zone="UTC", time_unit="us"),
         pl.col("received_at") + pl.duration(hours=FUTURE_LIMIT_HOURS),
     )
-    tests.append(~plausible)
-    tests.append(~pl.col("schema_version").str.starts_with("1."))
-    return pl.any_horizontal(*(t.fill_null(False) for t in tests))
+
+
+def _known_version() -> pl.Expr:
+    return pl.col("schema_version").str.starts_with("1.")
 
 
 def _field_tests(name: str, field: FieldInfo) -> Iterator[pl.Expr]:
     column = pl.col(name)
-    if field.is_required() or name in ("message_id", "timestamp", "schema_version"):
+    column_type, optional = type_of(field.annotation, name)
+    if not optional:
+        # missing, or with a default that pydantic fills in
         yield column.is_null()
     annotations, constraints = _flatten(field.annotation)
     constraints += field.metadata
     for constraint in constraints:
         yield from _constraint_tests(column, constraint)
-    if name == "message_id" or name.endswith("_message_id"):
+    if column_type is ColumnType.UUID:
         yield ~column.str.contains(UUID_PATTERN)
     elif str in annotations:
         yield column.str.contains("\x00", literal=True)
-    if float in annotations:
+    if column_type is ColumnType.FLOAT:
         yield ~column.is_finite()
     literals = [v for a in annotations if get_origin(a) is Literal for v in get_args(a)]
     if literals and all(get_origin(a) is Literal for a in annotations):

@@ -46,9 +46,7 @@ class Bench:
 
     def run(self, *stages: Stage, landing: Sequence[Stage] = (), **changes: Any) -> list[StageSummary]:
         config = replace(self.config, **{"idle_timeout": timedelta(seconds=1), **changes})
-        return run_stream(
-            stages, config, on_report=self.reports.append, stop=threading.Event(), landing_stages=landing
-        )
+        return run_stream(stages, config, on_report=self.reports.append, stop=threading.Event(), landing_stages=landing)
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.config.database_url, autocommit=True) as connection:

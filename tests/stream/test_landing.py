@@ -21,7 +21,12 @@ LANDING = Stage("landing-gps", GPS_RAW, (GPS_RAW,), "1", land)
 
 def fix(n: int, **changes: object) -> GpsFix:
     return GpsFix.model_validate(
-        {"device_id": "phone-001", "timestamp": NOW + timedelta(seconds=n), "latitude": 47.0 + n / 1e4, "longitude": 8.0}
+        {
+            "device_id": "phone-001",
+            "timestamp": NOW + timedelta(seconds=n),
+            "latitude": 47.0 + n / 1e4,
+            "longitude": 8.0,
+        }
         | changes
     )
 
@@ -35,7 +40,9 @@ def test_each_record_is_stored_once_with_its_origin(bench: Bench) -> None:
     (summary,) = bench.run(LANDING)
 
     assert (summary.records, summary.dead_letters) == (600, 0)
-    rows = bench.rows("SELECT message_id, timestamp, latitude, kafka_offset FROM device_sensor_gps_raw ORDER BY timestamp")
+    rows = bench.rows(
+        "SELECT message_id, timestamp, latitude, kafka_offset FROM device_sensor_gps_raw ORDER BY timestamp"
+    )
     assert [r[0] for r in rows] == [f.message_id for f in fixes]
     assert [r[1] for r in rows] == [f.timestamp for f in fixes]
     assert [r[2] for r in rows] == [f.latitude for f in fixes]
@@ -68,6 +75,7 @@ def test_poison_is_kept_apart_and_its_neighbours_go_on(bench: Bench) -> None:
     assert (summary.rows, summary.dead_letters) == (2, len(bad))
     letters = bench.rows('SELECT "offset", value, reason FROM processing_errors ORDER BY "offset"')
     assert [(o, bytes(v) if v is not None else None) for o, v, _ in letters] == list(enumerate(bad, 1))
-    assert "latitude" in letters[4][2] and "91" in letters[4][2]
+    assert "latitude" in letters[4][2]
+    assert "91" in letters[4][2]
     assert "2.0" in letters[5][2]
     assert "clock" in letters[6][2]
