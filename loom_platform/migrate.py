@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import yoyo
-from yoyo.backends.base import DatabaseBackend
+from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
+from yoyo.connections import parse_uri
 from yoyo.migrations import MigrationList
 
 from loom_platform.errors import PlatformError
@@ -56,10 +58,27 @@ def status(database_url: str, directory: Path = DIRECTORY) -> list[MigrationStat
         return [MigrationStatus(m.id, m.id not in pending) for m in migrations]
 
 
+class _QuietCursor(psycopg.Cursor[Any]):
+    """Says that a statement gave no rows, or yoyo prints the answer of each SELECT in a migration."""
+
+    @property
+    def description(self) -> None:
+        return None
+
+
+class _Backend(PostgresqlPsycopgBackend):  # type: ignore[misc]
+    def connect(self, dburi: Any) -> Any:
+        connection = super().connect(dburi)
+        connection.cursor_factory = _QuietCursor
+        return connection
+
+
 @contextmanager
-def _backend(database_url: str, directory: Path) -> Iterator[tuple[DatabaseBackend, MigrationList]]:
+def _backend(database_url: str, directory: Path) -> Iterator[tuple[_Backend, MigrationList]]:
     logging.getLogger("yoyo.migrations").setLevel(logging.WARNING)
-    backend = yoyo.get_backend("postgresql+psycopg://" + database_url.partition("://")[2])
+    uri = parse_uri("postgresql+psycopg://" + database_url.partition("://")[2])
+    backend = _Backend(uri, yoyo.default_migration_table)
+    backend.init_database()
     try:
         yield backend, yoyo.read_migrations(str(directory))
     finally:

@@ -144,7 +144,7 @@ def _start_one(platform: Platform, service: Service, progress: Progress, failed:
                 deaths.add(started)
             if info is None or info.state == "FATAL" or len(deaths) >= GIVE_UP_AFTER_DEATHS:
                 raise _broken(platform, service, "it ends as soon as it is started")
-        if service.probe(started):
+        if (service.answers or service.probe)(started):
             break
         if time.monotonic() - began > READY_TIMEOUT_SECONDS:
             raise _broken(platform, service, f"it was not ready after {READY_TIMEOUT_SECONDS:.0f} s")
@@ -166,6 +166,7 @@ def _finish(platform: Platform, service: Service, progress: Progress) -> None:
         ensure_database(endpoints.dagster_database_url(settings))
         migrate(endpoints.database_url)
     elif service.name == "kafka":
+        from loom_models.flows import STAGES
         from loom_platform.topics import create_topics
 
         progress(service.name, "finishing", "topics")
@@ -174,6 +175,7 @@ def _finish(platform: Platform, service: Service, progress: Progress) -> None:
             prefix=settings.kafka_topic_prefix,
             partitions=settings.kafka_default_partitions,
             replication_factor=settings.kafka_default_replication_factor,
+            stages=[stage.name for stage in STAGES],
         )
 
 

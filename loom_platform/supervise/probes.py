@@ -23,6 +23,19 @@ def database_probe(url: str) -> Probe:
     return probe
 
 
+def database_server_probe(url: str) -> Probe:
+    """Its server answers `select 1`, though the database itself may not be there yet."""
+
+    def probe(_: float) -> bool:
+        from psycopg.conninfo import make_conninfo
+
+        from loom_platform.database import database_answers
+
+        return any(database_answers(u) for u in (make_conninfo(url, dbname="postgres"), url))
+
+    return probe
+
+
 def kafka_probe(bootstrap_servers: str) -> Probe:
     """The cluster tells its metadata."""
 

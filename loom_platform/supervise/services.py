@@ -31,6 +31,8 @@ class Service:
     name: str
     url: str
     probe: probes.Probe
+    # when others may begin to prepare it, where that is before it is ready
+    answers: probes.Probe | None = None
     launch: Callable[[], Launch] | None = None
     needs: tuple[str, ...] = ()
     stop_seconds: int = 20
@@ -73,22 +75,29 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
             "postgres",
             hide_password(endpoints.database_url),
             probes.database_probe(endpoints.database_url),
-            _marked(embedded.postgres, settings),
+            answers=probes.database_server_probe(endpoints.database_url),
+            launch=_marked(embedded.postgres, settings),
             stop_seconds=40,
         ),
         Service(
             "kafka",
             endpoints.kafka_bootstrap_servers,
             probes.kafka_probe(endpoints.kafka_bootstrap_servers),
-            _marked(embedded.kafka, settings),
+            launch=_marked(embedded.kafka, settings),
             stop_seconds=40,
         ),
-        Service("ingest", ingest_url, probes.http_probe(f"{ingest_url}/readyz"), python("loom_ingest"), ("kafka",)),
+        Service(
+            "ingest",
+            ingest_url,
+            probes.http_probe(f"{ingest_url}/readyz"),
+            launch=python("loom_ingest"),
+            needs=("kafka",),
+        ),
         Service(
             "code-server",
             f"grpc://127.0.0.1:{port}",
             probes.code_server_probe(endpoints.code_server_port),
-            python(
+            launch=python(
                 *("dagster", "code-server", "start", "-m", DEFINITIONS, "--location-name", CODE_LOCATION),
                 *("-h", "127.0.0.1", "-p", port, "-n", str(CODE_SERVER_WORKERS)),
                 *("--use-python-environment-entry-point", "--log-level", "warning"),
@@ -99,16 +108,16 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
             "dagster-webserver",
             dagster_url,
             probes.http_probe(f"{dagster_url}/server_info"),
-            python("dagster_webserver", "-h", "127.0.0.1", "-p", str(endpoints.dagster_port), "-w", workspace),
-            ("postgres", "code-server"),
+            launch=python("dagster_webserver", "-h", "127.0.0.1", "-p", str(endpoints.dagster_port), "-w", workspace),
+            needs=("postgres", "code-server"),
             group=True,
         ),
         Service(
             "dagster-daemon",
             "",
-            probes.daemon_probe(environment["LOOM_DAGSTER_DATABASE_URL"]),
-            python("dagster._daemon", "run", "-w", workspace),
-            ("postgres", "code-server"),
+            probes.daemon_probe(endpoints.dagster_database_url(settings)),
+            launch=python("dagster._daemon", "run", "-w", workspace),
+            needs=("postgres", "code-server"),
             group=True,
         ),
     )
