@@ -1,0 +1,29 @@
+"""Everything that Dagster sees of Loom. Building it opens no connection and reads no setting."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from loom_models.flows import FLOWS, Flow
+from loom_platform.orchestration.assets import stream_assets
+from loom_platform.orchestration.groups import groups_of
+from loom_platform.orchestration.platform import Platform
+from loom_platform.orchestration.sensors import stream_job, stream_sensor
+
+
+def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definitions:
+    """The definitions of `flows`; `overrides` replace resources by name, which is how a test gives its own platform."""
+    groups = groups_of(flows)
+    landing = [s for g in groups for s in g.stages if s.landing]
+    jobs = [stream_job(g) for g in groups]
+    return dg.Definitions(
+        assets=[stream_assets(g, landing) for g in groups],
+        jobs=jobs,
+        sensors=[stream_sensor(g, j) for g, j in zip(groups, jobs, strict=True)],
+        resources={"platform": Platform(), **overrides},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

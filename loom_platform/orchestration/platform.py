@@ -1,0 +1,55 @@
+"""The one resource: the platform that a run works on. It is resolved when it is used, not when it is defined."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+
+from loom_models.errors import DependencyError
+from loom_platform.blobs import ObstoreBlobs
+from loom_platform.settings import Settings, load_settings
+from loom_platform.stream.api import StreamConfig
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Gives settings and connections to assets and sensors; tests give another `load`."""
+
+    load: Callable[[], Settings] = load_settings
+
+    def settings(self) -> Settings:
+        """The settings as they are now."""
+        return self.load()
+
+    def stream_config(self, run_id: str, *, idle_timeout: timedelta | None = None) -> StreamConfig:
+        """What a stream run, a recompute or a look at the backlog is given."""
+        settings = self.settings()
+        return StreamConfig(
+            database_url=settings.database_url,
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            topic_prefix=settings.kafka_topic_prefix,
+            run_id=run_id,
+            idle_timeout=idle_timeout or timedelta(seconds=settings.stream_idle_timeout_seconds),
+            max_duration=timedelta(seconds=settings.stream_max_duration_seconds),
+            report_interval=timedelta(seconds=settings.stream_report_interval_seconds),
+            blobs=ObstoreBlobs(settings.blobs),
+        )
+
+    @contextmanager
+    def connect(self, what: str) -> Iterator[psycopg.Connection[Any]]:
+        """A connection to Loom's database for a short task; raises DependencyError when the database is away."""
+        try:
+            connection = psycopg.connect(
+                self.settings().database_url,
+                autocommit=True,
+                application_name=f"loom {what}",
+                connect_timeout=5,
+                options="-c statement_timeout=60s -c jit=off",
+            )
+        except psycopg.OperationalError as error:
+            raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error
+        with connection:
+            yield connection

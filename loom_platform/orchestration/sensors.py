@@ -1,0 +1,144 @@
+"""The Kafka sensors: one a stage group, which waits inside its tick for the first record and opens a stream run."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psycopg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+
+from loom_models.errors import DependencyError
+from loom_models.stage import Stage
+from loom_platform.orchestration.assets import STREAM_TAG
+from loom_platform.orchestration.decisions import LiveRun, Sight, Watch, chosen
+from loom_platform.orchestration.groups import StageGroup
+from loom_platform.orchestration.platform import Platform
+from loom_platform.orchestration.specs import asset_key
+from loom_platform.stream.api import StreamConfig, wait_for_backlog
+
+TICK_SECONDS = 40.0
+"""How long a tick waits. Dagster gives a tick 60 s; the daemon then takes up to 5 s to begin the next."""
+
+SLICE_SECONDS = 5.0
+"""While some stages are free and some are taken, look at the taken ones as often as this."""
+
+LOOK_SECONDS = 1.0
+"""While all stages are taken, only the leases are looked at, so a run that ends is followed at once."""
+
+SETTLE_SECONDS = 0.2
+"""After the first record, wait for its siblings: one run for all of them is better than two."""
+
+RECENT = timedelta(minutes=10)
+
+_LEASES = """
+SELECT l.stage, coalesce(l.run_id, l.holder) FROM stream_leases l WHERE l.stage = ANY(%s) AND l.expires_at >= now()
+AND EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.pid = l.backend_pid AND a.backend_start = l.backend_start)
+"""
+_RECENT = """
+SELECT DISTINCT stage FROM stream_offsets WHERE stage = ANY(%s) AND next_offset > 0 AND updated_at > now() - %s
+"""
+
+
+def stream_job(group: StageGroup) -> UnresolvedAssetJobDefinition:
+    """The job of the group's stream runs."""
+    return dg.define_asset_job(
+        f"stream_{group.name}",
+        selection=dg.AssetSelection.assets(*(asset_key(t) for t in group.sinks)),
+        description=f"Streams the topics of {group.name} into their tables until they are idle.",
+        executor_def=dg.in_process_executor,
+    )
+
+
+def stream_sensor(group: StageGroup, job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+    """The sensor that opens a stream run when a stage of the group has work and no run has it."""
+    watch = Watch()
+
+    @dg.sensor(
+        name=f"kafka_{group.name}",
+        job=job,
+        # The daemon looks every 5 s; an interval of 5 s would miss every second look by milliseconds.
+        minimum_interval_seconds=1,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Opens a stream run when a topic of {group.name} has records that no live run reads.",
+    )
+    def kafka_sensor(
+        context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
+    ) -> dg.RunRequest | dg.SkipReason:
+        config = platform.stream_config("sensor")
+        names = [s.name for s in group.stages]
+
+        def look() -> Sight:
+            with platform.connect("sensor") as connection:
+                leases = dict(connection.execute(_LEASES, (names,)).fetchall())
+            return watch.look(live_runs(context.instance, group), leases, datetime.now(UTC))
+
+        try:
+            sight, ready = await_work(group.stages, config, look)
+            _reap(context, sight)
+            if not ready:
+                return dg.SkipReason("no new records")
+            with platform.connect("sensor") as connection:
+                recent = [row[0] for row in connection.execute(_RECENT, (names, RECENT)).fetchall()]
+        except (DependencyError, psycopg.OperationalError) as error:
+            return dg.SkipReason(f"waiting for {error}")
+        stages = chosen(ready, recent, [n for n in names if n not in sight.busy])
+        topics = [sink for stage in group.named(stages) for sink in stage.sinks]
+        return dg.RunRequest(asset_selection=[asset_key(t) for t in topics], tags={STREAM_TAG: group.name})
+
+    return kafka_sensor
+
+
+def await_work(
+    stages: Sequence[Stage],
+    config: StreamConfig,
+    look: Callable[[], Sight],
+    *,
+    wait: Callable[[Sequence[Stage], StreamConfig, float], list[str]] = wait_for_backlog,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> tuple[Sight, list[str]]:
+    """Wait up to TICK_SECONDS until a stage that no run has has work; the names are empty when none had any."""
+    deadline = clock() + TICK_SECONDS
+    while True:
+        sight = look()
+        free = [s for s in stages if s.name not in sight.busy]
+        left = deadline - clock()
+        if not free:
+            if left <= 0:
+                return sight, []
+            sleep(min(LOOK_SECONDS, left))
+            continue
+        ready = wait(free, config, max(0.0, min(left, SLICE_SECONDS) if sight.busy else left))
+        if ready:
+            sleep(SETTLE_SECONDS)
+            return sight, sorted({*ready, *wait(free, config, 0.0)})
+        if clock() >= deadline:
+            return sight, []
+
+
+def live_runs(instance: dg.DagsterInstance, group: StageGroup) -> list[LiveRun]:
+    """The group's stream runs that have not ended."""
+    records = instance.get_run_records(
+        dg.RunsFilter(tags={STREAM_TAG: group.name}, statuses=_UNFINISHED), order_by="create_timestamp"
+    )
+    stage_of = {asset_key(topic): stage.name for topic, stage in group.stage_of.items()}
+    return [
+        LiveRun(
+            r.dagster_run.run_id,
+            frozenset(stage_of[k] for k in r.dagster_run.asset_selection or () if k in stage_of),
+            r.create_timestamp if r.create_timestamp.tzinfo else r.create_timestamp.replace(tzinfo=UTC),
+        )
+        for r in records
+    ]
+
+
+_UNFINISHED = [*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+def _reap(context: dg.SensorEvaluationContext, sight: Sight) -> None:
+    for run_id in sight.dead:
+        run = context.instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            context.instance.report_run_failed(run, "Its process is gone: it has held no lease for five minutes.")

@@ -1,0 +1,81 @@
+"""Dagster's own storage in PostgreSQL over one pool of connections.
+
+dagster-postgres opens a connection for each group of statements; over a pool a tick or a run is several times
+cheaper. It is named in `dagster.yaml` as `storage.custom`. With an empty configuration the database is the one of
+Loom's settings, so a run, the daemon and the webserver all find it as the rest of the platform does.
+"""
+
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any, Self
+
+import sqlalchemy
+from dagster._config.config_schema import UserConfigSchema
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres.storage import DagsterPostgresStorage
+from dagster_postgres.utils import pg_config, pg_url_from_config
+
+from loom_platform.settings import load_settings
+
+POOL_SIZE = 3
+MAX_OVERFLOW = 20
+RECYCLE_SECONDS = 1800
+
+
+class PooledPostgresStorage(DagsterPostgresStorage):
+    """DagsterPostgresStorage whose three parts share one engine; the webserver keeps the pools that dagster gives it."""
+
+    def __init__(
+        self, postgres_url: str, should_autocreate_tables: bool = True, inst_data: ConfigurableClassData | None = None
+    ) -> None:
+        super().__init__(postgres_url, should_autocreate_tables, inst_data)
+        self.engine = sqlalchemy.create_engine(
+            postgres_url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=POOL_SIZE,
+            max_overflow=MAX_OVERFLOW,
+            pool_recycle=RECYCLE_SECONDS,
+            # A connection that a restarted server left behind is found before it is used.
+            pool_pre_ping=True,
+        )
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            part._engine = self.engine
+        _dispose_after_fork(self.engine)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """dagster-postgres' own, all of it optional."""
+        return pg_config()
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]) -> Self:
+        """From `dagster.yaml`; `LOOM_DATABASE_URL` and `LOOM_DAGSTER_DATABASE_URL` decide when it names no database."""
+        if config_value.get("postgres_url") or config_value.get("postgres_db"):
+            url = pg_url_from_config(config_value)
+        else:
+            url = load_settings().dagster_url_of_storage
+        return cls(psycopg2_url(url), config_value.get("should_autocreate_tables", True), inst_data)
+
+    def dispose(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+
+def psycopg2_url(url: str) -> str:
+    """`url` with the driver that dagster-postgres' code is written for; SQLAlchemy 2.1 would choose another."""
+    parsed = sqlalchemy.make_url(url)
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg2")
+    return parsed.render_as_string(hide_password=False)
+
+
+def _dispose_after_fork(engine: sqlalchemy.Engine) -> None:
+    """A forked child forgets the parent's connections without closing them: the sockets are the parent's."""
+    held = weakref.ref(engine)
+
+    def forget() -> None:
+        if (found := held()) is not None:
+            found.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)
