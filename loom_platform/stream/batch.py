@@ -23,7 +23,11 @@ Connection = psycopg.Connection[Any]
 _DEAD_LETTER = """
 INSERT INTO processing_errors (stage, topic, partition, "offset", stage_version, error_type, reason, device_id, value,
                                received_at, run_id)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (stage, topic, partition, "offset") DO UPDATE SET
+    stage_version = EXCLUDED.stage_version, error_type = EXCLUDED.error_type, reason = EXCLUDED.reason,
+    device_id = EXCLUDED.device_id, value = EXCLUDED.value, received_at = EXCLUDED.received_at,
+    occurred_at = now(), run_id = EXCLUDED.run_id
 """
 _SET_TIMERS = """
 INSERT INTO stream_timers (stage, stage_version, device_id, key, due_at)
@@ -109,7 +113,11 @@ class BatchRunner:
         for sink in self._stage.sinks:
             rows = applied.rows(sink)
             if rows is not None:
-                frames[sink] = finish(rows, self._stage, self._config.run_id)
+                rows = finish(rows, self._stage, self._config.run_id)
+                if sink.table.derived:
+                    # A client's retry in the same batch gives the same answer twice.
+                    rows = rows.unique(["timestamp", "message_id"], keep="first", maintain_order=True)
+                frames[sink] = rows
         return frames
 
     def _produce(
@@ -128,8 +136,10 @@ class BatchRunner:
                 topic=self._topic,
                 partition=partition,
                 offset=offset,
+                topic_id=self._topic_id,
+                key=_text(message.key()),
                 error_type=kind,
-                reason=reason,
+                reason=_clean(reason),
                 value=message.value(),
             )
             self._sink.send(stage.error_topic, [_text(message.key())], [letter])
@@ -170,7 +180,7 @@ class BatchRunner:
                 *records.origin(position),
                 self._stage.version,
                 kind,
-                reason.replace("\x00", "\\u0000"),
+                _clean(reason),
                 _text(message.key()),
                 message.value(),
                 records.received_at[position],
@@ -213,6 +223,11 @@ class BatchRunner:
             _CLEAR_TIMERS,
             (timers["device_id"].to_list(), timers["key"].to_list(), self._stage.name, self._stage.version),
         )
+
+
+def _clean(reason: str) -> str:
+    """`reason` as a table and JSON can hold it."""
+    return reason.replace("\x00", "\\u0000").encode(errors="replace").decode()
 
 
 def _text(key: bytes | str | None) -> str | None:

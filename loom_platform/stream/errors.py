@@ -58,5 +58,15 @@ class TopicMissingError(StreamError):
         super().__init__(f"topic {topic} is not on the broker: make it with `loom topics create`")
 
 
+class TooLargeError(StreamError):
+    """A message that the broker will never take; the record that it is made from can't be processed."""
+
+    def __init__(self, topic: str, size: int) -> None:
+        super().__init__(
+            f"a message of {size} bytes for {topic} is more than the broker takes: raise its max.message.bytes, or "
+            "have the stage store the body as a blob"
+        )
+
+
 class ProduceError(StreamError):
     """Some derived messages were not acknowledged; the batch is tried again."""
