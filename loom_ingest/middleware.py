@@ -83,8 +83,8 @@ def refusal(request: Request, error: ApiError) -> Response:
     """The answer for `error`, counted and logged by its code."""
     services_of(request).metrics.rejected(error.code)
     fields = sorted(error.details)[:10]
-    # In an outage every request ends here; the producer has logged the one line that matters.
-    level = logging.DEBUG if error.status == 503 else logging.INFO
+    # A failure is logged where it is caught, an outage once by the producer: not again by each request that meets it.
+    level = logging.INFO if error.status < 500 else logging.DEBUG
     said = {"status": error.status, "code": error.code.value, "fields": fields, **_identity(request.scope)}
     log.log(level, "request_refused", **said)
     context: RequestContext = request.scope[CONTEXT]

@@ -83,7 +83,7 @@ class KafkaProducer:
         self._client: AIOKafkaProducer | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._doubt = asyncio.Event()
-        self._stopping = False
+        self._told = False
         self._pending = 0
         self._pending_bytes = 0
         self._timeout_seconds = settings.kafka_delivery_timeout_ms / 1000
@@ -109,7 +109,6 @@ class KafkaProducer:
 
     async def stop(self) -> None:
         """Deliver what is pending, within the shutdown timeout, and let go of everything."""
-        self._stopping = True
         client, self._client = self._client, None
         if self._keeper is not None:
             self._keeper.cancel()
@@ -178,8 +177,7 @@ class KafkaProducer:
                     # Known beforehand, so that the first record of a topic does not wait for its metadata.
                     await client.client.set_topics(self._topics)
             except (KafkaError, OSError, TimeoutError) as error:
-                if attempt == 0:
-                    self._say_lost(type(error).__name__)
+                self._say_lost(type(error).__name__)
                 await _abandon(client)
                 await asyncio.sleep(RECONNECT_SECONDS[min(attempt, len(RECONNECT_SECONDS) - 1)])
                 attempt += 1
@@ -187,7 +185,7 @@ class KafkaProducer:
             except BaseException:
                 await _abandon(client)
                 raise
-            attempt = 0
+            attempt, self._told = 0, False
             self._client = client
             self._metrics.kafka_connected.set(1)
             log.info("kafka_connected", bootstrap_servers=self._settings.kafka_bootstrap_servers)
@@ -197,7 +195,11 @@ class KafkaProducer:
             await _abandon(client)
 
     def _say_lost(self, reason: str) -> None:
+        """Say it once for each outage."""
         self._metrics.kafka_connected.set(0)
+        if self._told:
+            return
+        self._told = True
         log.warning(
             "kafka_unavailable",
             bootstrap_servers=self._settings.kafka_bootstrap_servers,
@@ -265,11 +267,15 @@ async def _abandon(client: AIOKafkaProducer) -> None:
     """Let go of `client` without delivering what it holds: `stop()` would wait for the broker for ever."""
     sender = client._sender.sender_task
     if sender is not None:
+        # It would end a transaction, and there is none.
+        sender.remove_done_callback(client._sender._fail_all)
         client._message_accumulator.fail_all(KafkaError("the broker is away"))
         # The first cancellation makes the sender wait for its requests, the second ends that.
         for _ in range(2):
             sender.cancel()
             await asyncio.wait({sender}, timeout=0.1)
+        if sender.done() and not sender.cancelled():
+            sender.exception()
     with contextlib.suppress(KafkaError, TimeoutError, asyncio.CancelledError):
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             await client.stop()
