@@ -126,8 +126,8 @@ def _bare(servers: Servers, url: str, topic: str, *, insert: bool) -> float:
                     copy.write(encoder.finish())
                 if insert:
                     connection.execute(
-                        f"INSERT INTO device_sensor_accelerometer_raw ({_COLUMNS}, kafka_partition, kafka_offset, received_at) "
-                        f"SELECT {_COLUMNS}, 0, 0, now() FROM staging ON CONFLICT DO NOTHING"
+                        f"INSERT INTO device_sensor_accelerometer_raw ({_COLUMNS}, kafka_partition, kafka_offset, "
+                        f"received_at) SELECT {_COLUMNS}, 0, 0, now() FROM staging ON CONFLICT DO NOTHING"
                     )
                 connection.execute("TRUNCATE staging")
             done += frame.height
