@@ -21,10 +21,14 @@ SELECT device_id, state FROM stream_state WHERE stage = %s AND stage_version = %
 
 @dataclass(slots=True)
 class Applied:
-    """The outputs of a batch: one or, where a record had to be cut out, several. `poison` maps positions to reasons."""
+    """The outputs of a batch: one or, where a record had to be cut out, several.
+
+    `poison` maps positions to reasons, `broken_timers` maps (device_id, key) to reasons.
+    """
 
     outputs: list[Output] = field(default_factory=list)
     poison: dict[int, tuple[str, str]] = field(default_factory=dict)
+    broken_timers: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def rows(self, sink: Topic) -> pl.DataFrame | None:
         """All rows for `sink`, or None."""
@@ -46,7 +50,8 @@ def apply(
     """Run `stage` over `batch` (with a `position` column) and its `due` timers.
 
     A transform that raises anything but DependencyError is given its batch in halves until the records that break it
-    stand alone; those are poison. `state` overrides the stored one (a recompute keeps its own).
+    stand alone; those are poison. Timers that break it are found in the same way. `state` overrides the stored one (a
+    recompute keeps its own).
     """
     applied = Applied()
     moment = now or datetime.now(UTC)
@@ -84,24 +89,33 @@ def _apply(
     except psycopg.Error:
         raise
     except Exception as error:
-        if batch.height == 0:
-            raise
-        if batch.height == 1:
-            kind = "poison" if isinstance(error, PoisonError) else type(error).__name__
-            applied.poison[batch["position"][0]] = (kind, str(error) or type(error).__name__)
-            if not due.is_empty():
-                _apply(connection, stage, batch.clear(), due, blobs, live, state, now, applied)
+        reason = str(error) or type(error).__name__
+        if batch.height + due.height == 1:
+            if batch.height:
+                kind = "poison" if isinstance(error, PoisonError) else type(error).__name__
+                applied.poison[batch["position"][0]] = (kind, reason)
+            else:
+                applied.broken_timers[due.row(0)] = reason
             return
-        middle = batch.height // 2
-        none_due = due.clear()
-        _apply(connection, stage, batch[:middle], due, blobs, live, state, now, applied)
-        _apply(connection, stage, batch[middle:], none_due, blobs, live, state, now, applied)
+        for records, timers in halves(batch, due):
+            _apply(connection, stage, records, timers, blobs, live, state, now, applied)
         return
     if output.poison:
         positions = dict(zip(batch["message_id"].to_list(), batch["position"].to_list(), strict=True))
         for message_id, reason in output.poison.items():
             applied.poison[positions[message_id]] = ("poison", reason)
     applied.outputs.append(output)
+
+
+def halves(batch: pl.DataFrame, due: pl.DataFrame) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
+    """`batch` and `due` in two parts that are not empty: timers apart from records, then each in halves."""
+    if batch.height and due.height:
+        return [(batch.clear(), due), (batch, due.clear())]
+    if batch.height:
+        middle = batch.height // 2
+        return [(batch[:middle], due), (batch[middle:], due)]
+    middle = due.height // 2
+    return [(batch, due[:middle]), (batch, due[middle:])]
 
 
 def _query(connection: Connection, query: ContextQuery, batch: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:

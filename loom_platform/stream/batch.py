@@ -1,24 +1,31 @@
 """One batch of one stage, from decoded records to a committed transaction."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
 import psycopg
+from psycopg import errors as pg
 
 from loom_contracts.topic import Topic
 from loom_models.stage import Output, Stage
-from loom_platform.stream import offsets
-from loom_platform.stream.apply import Applied, apply, finish
+from loom_platform.stream import lease, offsets
+from loom_platform.stream.apply import Applied, apply, finish, halves
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.decode import Decoded
+from loom_platform.stream.errors import TooLargeError
 from loom_platform.stream.sink import Sink, dead_letter, encode
 from loom_platform.stream.source import Records
 from loom_platform.stream.writer import Writer
 
 Connection = psycopg.Connection[Any]
+log = logging.getLogger(__name__)
+
+REFUSED = (psycopg.DataError, pg.NotNullViolation, pl.exceptions.ComputeError, TooLargeError)
+"""A row can't be written or sent: the record that it is made from is to blame, and its neighbours go on."""
 
 _DEAD_LETTER = """
 INSERT INTO processing_errors (stage, topic, partition, "offset", stage_version, error_type, reason, device_id, value,
@@ -42,6 +49,10 @@ _KEEP_STATE = """
 INSERT INTO stream_state (stage, stage_version, device_id, state) VALUES (%s, %s, %s, %s)
 ON CONFLICT (stage, stage_version, device_id) DO UPDATE SET state = EXCLUDED.state, updated_at = now()
 """
+_PUT_OFF_TIMER = """
+UPDATE stream_timers SET due_at = now() + interval '1 hour'
+WHERE stage = %s AND stage_version = %s AND device_id = %s AND key = %s
+"""
 _FORGET_STATE = "DELETE FROM stream_state WHERE stage = %s AND stage_version = %s AND device_id = %s"
 # Held from the reading of the context to the commit, by the live run and by a recompute: whichever writes last has
 # seen everything that the other saw, so an older answer can't take the place of a newer one.
@@ -59,6 +70,9 @@ class Outcome:
     latencies: pl.Series | None = None
 
 
+Steps = Callable[[pl.DataFrame, pl.DataFrame, dict[int, tuple[str, str]], Outcome], None]
+
+
 class BatchRunner:
     """Runs the batches of one stage over one connection. `topic_id` is the identity that the offsets are of."""
 
@@ -73,35 +87,85 @@ class BatchRunner:
     ) -> Outcome:
         """Process `records`, decoded, and `due` timers, and move the offsets by `spans`, in one transaction.
 
-        Raises FencedError when another run is ahead, DependencyError or psycopg.OperationalError when the batch is
-        to be tried again; in either case nothing was written.
+        Raises FencedError or LeaseLostError when another run is ahead, DependencyError or psycopg.OperationalError
+        when the batch is to be tried again; in either case nothing was written.
         """
-        stage, config, connection = self._stage, self._config, self._connection
-        poison = {position: ("invalid", reason) for position, reason in decoded.poison.items()}
         # What must not happen inside a transaction (partitions) is done as soon as the days are known: for landed
         # and most derived rows they are the batch's own.
         self._prepare(decoded.frame)
-        with connection.transaction():
-            offsets.advance(connection, stage.name, self._topic, self._topic_id, spans)
-            config.on_point("fenced")
-            if stage.context:
-                connection.execute(LOCK_STAGE, (stage.name,))
-            applied = Applied()
-            if not decoded.frame.is_empty() or not due.is_empty():
-                applied = apply(connection, stage, decoded.frame, due, blobs=config.blobs)
-            poison.update(applied.poison)
-            frames = self._frames(applied)
-            config.on_point("before-produce")
-            self._produce(frames, records, poison)
-            config.on_point("after-produce")
-            outcome = self._write(frames, records, poison, applied, due)
-            config.on_point("before-commit")
-        config.on_point("after-commit")
+        try:
+            outcome = self._transaction(records, decoded, spans, due, self._steps)
+        except REFUSED as error:
+            log.warning(
+                "stage %s: a row was refused, looking for its record: %s", self._stage.name, type(error).__name__
+            )
+            outcome = self._transaction(records, decoded, spans, due, self._steps_in_parts)
+        self._config.on_point("after-commit")
         if len(records):
             lateness = pl.lit(datetime.now(UTC)) - records.received_at
             outcome.latencies = pl.select(lateness.dt.total_microseconds() / 1e6).to_series()
         outcome.spans = spans
         return outcome
+
+    def _transaction(
+        self,
+        records: Records,
+        decoded: Decoded,
+        spans: Mapping[int, tuple[int, int]],
+        due: pl.DataFrame,
+        steps: Steps,
+    ) -> Outcome:
+        stage, config, connection = self._stage, self._config, self._connection
+        outcome = Outcome(len(records))
+        poison = {position: ("invalid", reason) for position, reason in decoded.poison.items()}
+        with connection.transaction():
+            offsets.advance(connection, stage.name, self._topic, self._topic_id, spans)
+            if not spans:
+                # Timers alone move no offset, so here the lease is the fence.
+                lease.confirm(connection, stage.name, config.shard[0], config.run_id)
+            config.on_point("fenced")
+            if stage.context:
+                connection.execute(LOCK_STAGE, (stage.name,))
+            steps(decoded.frame, due, poison, outcome)
+            self._bury(records, poison)
+            config.on_point("before-commit")
+        outcome.dead_letters = len(poison)
+        return outcome
+
+    def _steps_in_parts(
+        self, frame: pl.DataFrame, due: pl.DataFrame, poison: dict[int, tuple[str, str]], outcome: Outcome
+    ) -> None:
+        """The steps behind a savepoint, in halves until what is refused stands alone."""
+        self._writer = Writer(self._connection)  # what the last one has made was rolled back
+        try:
+            with self._connection.transaction():
+                self._steps(frame, due, poison, outcome)
+        except REFUSED as error:
+            reason = str(error).splitlines()[0]
+            if frame.height + due.height > 1:
+                for part, timers in halves(frame, due):
+                    self._steps_in_parts(part, timers, poison, outcome)
+            elif frame.height:
+                poison[frame["position"][0]] = (type(error).__name__, f"its row can't be kept: {reason}")
+            else:
+                self._put_off({due.row(0): reason})
+
+    def _steps(
+        self, frame: pl.DataFrame, due: pl.DataFrame, poison: dict[int, tuple[str, str]], outcome: Outcome
+    ) -> None:
+        """Transform, produce, write."""
+        applied = Applied()
+        if not frame.is_empty() or not due.is_empty():
+            applied = apply(self._connection, self._stage, frame, due, blobs=self._config.blobs)
+        frames = self._frames(applied)
+        self._config.on_point("before-produce")
+        if frames and not self._stage.landing:
+            for topic, rows in frames.items():
+                self._sink.send(topic, *encode(rows, topic))
+            self._sink.flush()
+        self._config.on_point("after-produce")
+        self._write(frames, applied, due, outcome)
+        poison.update(applied.poison)
 
     def _prepare(self, frame: pl.DataFrame) -> None:
         days = set(frame["timestamp"].dt.date().unique().to_list())
@@ -120,13 +184,9 @@ class BatchRunner:
                 frames[sink] = rows
         return frames
 
-    def _produce(
-        self, frames: Mapping[Topic, pl.DataFrame], records: Records, poison: Mapping[int, tuple[str, str]]
-    ) -> None:
+    def _bury(self, records: Records, poison: Mapping[int, tuple[str, str]]) -> None:
+        """Dead letters, onto their topic and into their table."""
         stage = self._stage
-        if not stage.landing:
-            for topic, frame in frames.items():
-                self._sink.send(topic, *encode(frame, topic))
         for position, (kind, reason) in poison.items():
             message = records.messages[position]
             partition, offset = records.origin(position)
@@ -143,32 +203,28 @@ class BatchRunner:
                 value=message.value(),
             )
             self._sink.send(stage.error_topic, [_text(message.key())], [letter])
-        if poison or (frames and not stage.landing):
+            self._keep_dead_letter(records, position, kind, reason)
+        if poison:
             self._sink.flush()
 
     def _write(
-        self,
-        frames: Mapping[Topic, pl.DataFrame],
-        records: Records,
-        poison: Mapping[int, tuple[str, str]],
-        applied: Applied,
-        due: pl.DataFrame,
-    ) -> Outcome:
-        outcome = Outcome(len(records))
+        self, frames: Mapping[Topic, pl.DataFrame], applied: Applied, due: pl.DataFrame, outcome: Outcome
+    ) -> None:
         self._config.on_point("before-copy")
+        written = {}
         for topic, frame in frames.items():
-            days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
-            outcome.rows_by_day[topic] = dict(days.iter_rows())
+            written[topic] = dict(frame.group_by(pl.col("timestamp").dt.date().alias("day")).len().iter_rows())
             self._writer.write(topic.table, frame)
         self._config.on_point("after-copy")
-        for position, (kind, reason) in poison.items():
-            self._keep_dead_letter(records, position, kind, reason)
-        outcome.dead_letters = len(poison)
         for output in applied.outputs:
             self._keep(output)
         if not due.is_empty():
             self._end_timers(due, applied)
-        return outcome
+        self._put_off(applied.broken_timers)
+        for topic, days in written.items():
+            known = outcome.rows_by_day.setdefault(topic, {})
+            for day, count in days.items():
+                known[day] = known.get(day, 0) + count
 
     def _keep_dead_letter(self, records: Records, position: int, kind: str, reason: str) -> None:
         message = records.messages[position]
@@ -215,8 +271,18 @@ class BatchRunner:
         for output in applied.outputs:
             if output.timers is not None and not output.timers.is_empty():
                 due = due.join(output.timers, on=["device_id", "key"], how="anti")
+        if applied.broken_timers:
+            broken = pl.DataFrame(list(applied.broken_timers), schema=due.schema, orient="row")
+            due = due.join(broken, on=["device_id", "key"], how="anti")
         if not due.is_empty():
             self._clear(due)
+
+    def _put_off(self, broken: Mapping[tuple[str, str], str]) -> None:
+        """A timer that breaks the transform is no record that could be dead-lettered: it is tried again in an hour."""
+        stage = self._stage
+        for (device, key), reason in broken.items():
+            log.error("stage %s: timer %r of device %s failed and is put off: %s", stage.name, key, device, reason)
+            self._connection.execute(_PUT_OFF_TIMER, (stage.name, stage.version, device, key))
 
     def _clear(self, timers: pl.DataFrame) -> None:
         self._connection.execute(

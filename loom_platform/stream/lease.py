@@ -26,10 +26,24 @@ WHERE stage = %(stage)s AND shard = %(shard)s AND holder = %(holder)s
 """
 _RELEASE = "DELETE FROM stream_leases WHERE stage = %(stage)s AND shard = %(shard)s AND holder = %(holder)s"
 _HOLDER = "SELECT holder FROM stream_leases WHERE stage = %(stage)s AND shard = %(shard)s"
+# The owner of a lease that has run out is stopped, and may hold locks in the middle of a batch: without its session
+# they are free, and its batch is rolled back.
+_END_SESSION = """
+SELECT pg_terminate_backend(a.pid, 2000) FROM stream_leases l
+JOIN pg_stat_activity a ON a.pid = l.backend_pid AND a.backend_start = l.backend_start
+WHERE l.stage = %(stage)s AND l.shard = %(shard)s AND l.expires_at < now() AND l.holder <> %(holder)s
+"""
+_CONFIRM = "SELECT 1 FROM stream_leases WHERE stage = %s AND shard = %s AND holder = %s FOR SHARE"
 LIVE = """
 SELECT l.stage FROM stream_leases l WHERE l.expires_at >= now() AND EXISTS (
     SELECT 1 FROM pg_stat_activity a WHERE a.pid = l.backend_pid AND a.backend_start = l.backend_start)
 """
+
+
+def confirm(connection: psycopg.Connection[Any], stage: str, shard: int, holder: str) -> None:
+    """Hold the lease's row until the transaction ends; raises LeaseLostError when `holder` has it no more."""
+    if connection.execute(_CONFIRM, (stage, shard, holder)).fetchone() is None:
+        raise LeaseLostError(stage, shard)
 
 
 class Lease:
@@ -41,6 +55,7 @@ class Lease:
 
     def acquire(self, connection: psycopg.Connection[Any]) -> None:
         """Take it, or move one's own to this session; raises LeaseHeldError when another live run has it."""
+        connection.execute(_END_SESSION, self._values)
         if connection.execute(_ACQUIRE, self._values).fetchone() is None:
             row = connection.execute(_HOLDER, self._values).fetchone()
             raise LeaseHeldError(self._stage, self._shard, row[0] if row else "another run")
