@@ -15,6 +15,7 @@ from loom_models.landing import landing_stage
 from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.georegion import GEOREGION_DETECTOR
+from loom_models.stages.vad_filtered import SILERO_VAD
 
 Priority = Literal["critical", "high", "medium", "low"]
 
@@ -36,7 +37,7 @@ FLOWS: Final[tuple[Flow, ...]] = (
         "critical",
         "Microphone audio, and the speech in it.",
         10.0,
-        (landing_stage(AUDIO_RAW),),
+        (landing_stage(AUDIO_RAW), SILERO_VAD),
     ),
     Flow(
         "location-enrichment",
