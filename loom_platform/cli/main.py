@@ -11,6 +11,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("db", "db"),
     ("offsets", "offsets"),
     ("topics", "topics"),
+    ("demo", None),
 )
 
 app = typer.Typer(
