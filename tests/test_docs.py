@@ -127,6 +127,21 @@ def test_every_command_is_documented() -> None:
     assert [name for name in command.commands if f"loom {name}" not in text] == []
 
 
+# Code
+
+
+def test_the_stage_of_the_how_to_works() -> None:
+    """The page's Python, from its first line to its last, is one module whose own test passes."""
+    text = (ROOT / "docs/how-to/add-a-stage.md").read_text(encoding="utf-8")
+    module: dict[str, Any] = {"__name__": "how_to"}
+    blocks = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    exec(compile(blocks, "add-a-stage.md", "exec"), module)  # noqa: S102
+    module["test_zones"]()
+    zoned = module["HEARTRATE_ZONED"]
+    zoned.payload.model_validate(zoned.example)
+    assert zoned.table.scope == ("timestamp", "source_message_id")
+
+
 # Settings
 
 
