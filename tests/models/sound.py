@@ -5,6 +5,7 @@ import wave
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -71,7 +72,7 @@ def chunks(
 
     edges = [0, *cuts, samples.size]
     rows = []
-    for number, (begin, end) in enumerate(zip(edges, edges[1:], strict=False)):
+    for number, (begin, end) in enumerate(pairwise(edges)):
         at = start + timedelta(microseconds=begin * 1_000_000 // RATE)
         rows.append(
             {
