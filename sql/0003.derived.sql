@@ -79,7 +79,7 @@ CREATE INDEX location_georegion_detected_device ON location_georegion_detected (
 CREATE INDEX location_georegion_detected_source ON location_georegion_detected (timestamp, source_message_id);
 CREATE INDEX location_georegion_detected_region ON location_georegion_detected (region_id, timestamp) WHERE region_id IS NOT NULL;
 SELECT loom_make_timeseries('location_georegion_detected');
-COMMENT ON TABLE location_georegion_detected IS 'Presence in saved regions: home, work, and those of the person's own.';
+COMMENT ON TABLE location_georegion_detected IS 'Presence in saved regions: home, work, and those of the person''s own.';
 CREATE VIEW location_georegion_detected_current AS
 SELECT t.* FROM location_georegion_detected t LEFT JOIN stage_promotions p ON p.stage = t.stage
 WHERE t.superseded_at IS NULL AND (p.version IS NULL OR p.version = t.stage_version);
