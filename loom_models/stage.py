@@ -62,8 +62,8 @@ class ContextQuery:
     schema: pl.Schema
 
 
-DUE_SCHEMA = pl.Schema({"device_id": pl.String, "key": pl.String})
-TIMER_SCHEMA = pl.Schema({"device_id": pl.String, "key": pl.String, "due_at": pl.Datetime("us", "UTC")})
+DUE_SCHEMA = pl.Schema({"device_id": pl.String(), "key": pl.String()})
+TIMER_SCHEMA = pl.Schema({"device_id": pl.String(), "key": pl.String(), "due_at": pl.Datetime("us", "UTC")})
 
 
 @dataclass(frozen=True, slots=True)

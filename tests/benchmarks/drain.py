@@ -110,7 +110,7 @@ def _bare(servers: Servers, url: str, topic: str, *, insert: bool) -> float:
             messages = consumer.consume(10_000, 1.0)
             if not messages:
                 continue
-            frame = pl.read_ndjson(b"\n".join([m.value() for m in messages]), schema=_WIRE)
+            frame = pl.read_ndjson(b"\n".join([m.value() or b"" for m in messages]), schema=_WIRE)
             frame = frame.select(
                 pl.col("timestamp").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us"),
                 pl.col("message_id").str.replace_all("-", "", literal=True).str.decode("hex"),
@@ -149,7 +149,7 @@ def _naive(servers: Servers, url: str, topic: str) -> float:
             if message is None:
                 continue
             started = started or time.perf_counter()
-            row = json.loads(message.value())
+            row = json.loads(message.value() or b"")
             connection.execute(
                 f"INSERT INTO device_sensor_accelerometer_raw ({_COLUMNS}, kafka_partition, kafka_offset, received_at) "
                 "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, 0, %s, now()) ON CONFLICT DO NOTHING",

@@ -14,7 +14,7 @@ from typing import Literal
 
 import psycopg
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]  # not in its __all__
 from psycopg import sql
 
 from loom_contracts.topic import Topic

@@ -75,10 +75,10 @@ def _batch(chunks: list["np.ndarray[tuple[int], np.dtype[np.int16]]"], rate: int
         for n, chunk in enumerate(chunks)
     ]
     times = pl.Datetime("us", "UTC")
-    schema = {
+    schema: dict[str, pl.DataType] = {
         **frame_schema(AUDIO_RAW.payload),
-        "kafka_partition": pl.Int32,
-        "kafka_offset": pl.Int64,
+        "kafka_partition": pl.Int32(),
+        "kafka_offset": pl.Int64(),
         "received_at": times,
     }
     return pl.DataFrame(rows, schema=schema)
