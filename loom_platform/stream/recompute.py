@@ -3,6 +3,7 @@
 import base64
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from loom_contracts.table import ColumnType
 from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError
 from loom_models.frames import frame_schema
-from loom_models.stage import Stage
+from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, Output, Stage
 from loom_platform.stream.apply import Applied, apply, finish, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, Outcome
 from loom_platform.stream.config import StreamConfig
@@ -72,30 +73,61 @@ def _derive_again(
     writer = Writer(connection)
     writer.forget()
     started = _now(connection)
-    state: dict[str, bytes] = {}
+    replay = _Replay()
+    batch: pl.DataFrame | None = None
     for batch in _slices(stage, day, config):
         if stop.is_set():
             return
-        with connection.transaction():
-            connection.execute(LOCK_STAGE, (stage.name,))
-            applied = apply(
-                connection,
-                stage,
-                batch,
-                no_timers(),
-                blobs=config.blobs,
-                live=False,
-                state=state,
-                now=datetime.now(UTC),
-            )
-            for output in applied.outputs:
-                state.update({d: s for d, s in output.state.items() if s is not None})
-                for device in (d for d, s in output.state.items() if s is None):
-                    state.pop(device, None)
-            outcome = _write(stage, applied, config, writer, batch.height)
-        statistics.add(outcome)
+        statistics.add(_slice_again(stage, batch, no_timers(), replay, config, connection, writer))
+    if batch is not None and not (due := replay.due(started)).is_empty():
+        # What the stage was still waiting for when the day's records ended, such as an open segment's end.
+        statistics.add(_slice_again(stage, batch.clear(), due, replay, config, connection, writer))
     for sink in stage.sinks:
         writer.supersede_unconfirmed(sink.table, stage.name, stage.version, day, started)
+
+
+@dataclass(slots=True)
+class _Replay:
+    """State and timers of the stage in this recompute; the live run has its own."""
+
+    state: dict[str, bytes] = field(default_factory=dict)
+    timers: dict[tuple[str, str], datetime] = field(default_factory=dict)
+
+    def keep(self, output: Output) -> None:
+        """Remember what `output` sets, and forget what it ends."""
+        for device, state in output.state.items():
+            if state is None:
+                self.state.pop(device, None)
+            else:
+                self.state[device] = state
+        if output.cleared is not None:
+            for device, key in output.cleared.select(DUE_SCHEMA.names()).iter_rows():
+                self.timers.pop((device, key), None)
+        if output.timers is not None:
+            self.timers.update({(d, k): at for d, k, at in output.timers.select(TIMER_SCHEMA.names()).iter_rows()})
+
+    def due(self, now: datetime) -> pl.DataFrame:
+        """The timers whose time has come by `now`."""
+        return pl.DataFrame([k for k, at in self.timers.items() if at <= now], schema=DUE_SCHEMA, orient="row")
+
+
+def _slice_again(
+    stage: Stage,
+    batch: pl.DataFrame,
+    due: pl.DataFrame,
+    replay: _Replay,
+    config: StreamConfig,
+    connection: psycopg.Connection[Any],
+    writer: Writer,
+) -> Outcome:
+    with connection.transaction():
+        connection.execute(LOCK_STAGE, (stage.name,))
+        applied = apply(
+            connection, stage, batch, due, blobs=config.blobs, live=False, state=replay.state, now=datetime.now(UTC)
+        )
+        for output in applied.outputs:
+            replay.keep(output)
+        return _write(stage, applied, config, writer, batch.height)
 
 
 def _write(stage: Stage, applied: Applied, config: StreamConfig, writer: Writer, records: int) -> Outcome:
