@@ -12,6 +12,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("offsets", "offsets"),
     ("topics", "topics"),
     ("demo", None),
+    ("georegions", "georegions"),
 )
 
 app = typer.Typer(
