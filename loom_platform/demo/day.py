@@ -14,6 +14,7 @@ HOME: Final = Point(0.0, 52.5163, 13.3777, 34.0)
 
 _DRIVE_MPS: Final = 5.0
 _TRANSFER_MPS: Final = 19.0
+_NEAR_M: Final = 200.0
 _SLEEP_FROM_HOURS: Final = 12.0
 _FIRST_STAY: Final = 0.1
 _LAST_STAY: Final = 1.9
@@ -103,7 +104,8 @@ def _trips(
     left = seconds / 2
     trips: list[tuple[Leg, ...]] = []
     if drive is not None:
-        errand = drive if drive.seconds <= left else out_and_back(drive, left)
+        returns = distance_m(drive.points[0], drive.points[-1]) < _NEAR_M
+        errand = drive if returns and drive.seconds <= left else out_and_back(drive, min(left, 2 * drive.seconds))
         trips.append((("drive", errand),))
         left -= errand.seconds
     if hike is not None:
@@ -119,11 +121,13 @@ def _trips(
 
 
 def _hike_trip(home: Point, hike: Track) -> tuple[Leg, ...]:
-    if distance_m(home, hike.points[0]) < 200:
-        return (("hike", hike),)
-    there = straight(home, hike.points[0], _TRANSFER_MPS)
-    back = straight(hike.points[-1], home, _TRANSFER_MPS)
-    return (("drive", there), ("hike", hike), ("drive", back))
+    """The hike, with a drive to where it begins and one home from where it ends, unless home is near."""
+    legs: list[Leg] = [("hike", hike)]
+    if distance_m(home, hike.points[0]) >= _NEAR_M:
+        legs.insert(0, ("drive", straight(home, hike.points[0], _TRANSFER_MPS)))
+    if distance_m(home, hike.points[-1]) >= _NEAR_M:
+        legs.append(("drive", straight(hike.points[-1], home, _TRANSFER_MPS)))
+    return tuple(legs)
 
 
 def _laid_out(seconds: float, home: Point, trips: Sequence[Sequence[Leg]]) -> tuple[Activity, ...]:
