@@ -47,7 +47,7 @@ def server_url(server_dir: Path) -> Iterator[str]:
 def template_database(server_url: str) -> Iterator[str]:
     """Name of a migrated database that each test's own is cloned from."""
     name = f"loom_template_{uuid.uuid4().hex[:8]}"
-    with _fresh_database(server_url, name) as url:
+    with fresh_database(server_url, name) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create extension if not exists vector")
         migrate(url)
@@ -57,14 +57,14 @@ def template_database(server_url: str) -> Iterator[str]:
 @pytest.fixture
 def database_url(server_url: str, template_database: str) -> Iterator[str]:
     """URL of a migrated database that only this test uses."""
-    with _fresh_database(server_url, f"loom_test_{uuid.uuid4().hex[:12]}", template_database) as url:
+    with fresh_database(server_url, f"loom_test_{uuid.uuid4().hex[:12]}", template_database) as url:
         yield url
 
 
 @pytest.fixture
 def empty_database_url(server_url: str) -> Iterator[str]:
     """URL of a database without any table."""
-    with _fresh_database(server_url, f"loom_empty_{uuid.uuid4().hex[:12]}") as url:
+    with fresh_database(server_url, f"loom_empty_{uuid.uuid4().hex[:12]}") as url:
         yield url
 
 
@@ -87,7 +87,8 @@ def topic_prefix() -> str:
 
 
 @contextmanager
-def _fresh_database(server_url: str, name: str, template: str = "template1") -> Iterator[str]:
+def fresh_database(server_url: str, name: str, template: str = "template1") -> Iterator[str]:
+    """URL of a new database, cloned from `template`, that is dropped at the end."""
     create = sql.SQL("create database {} template {} strategy file_copy")
     _run(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
     base, _, query = server_url.partition("?")

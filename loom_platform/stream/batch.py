@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from json import JSONDecodeError
 from typing import Any
 
 import polars as pl
@@ -24,7 +25,7 @@ from loom_platform.stream.writer import Writer
 Connection = psycopg.Connection[Any]
 log = logging.getLogger(__name__)
 
-REFUSED = (psycopg.DataError, pg.NotNullViolation, pl.exceptions.ComputeError, TooLargeError)
+REFUSED = (psycopg.DataError, pg.NotNullViolation, pl.exceptions.ComputeError, JSONDecodeError, TooLargeError)
 """A row can't be written or sent: the record that it is made from is to blame, and its neighbours go on."""
 
 _DEAD_LETTER = """
