@@ -10,6 +10,7 @@ import sqlalchemy.exc
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_postgres.utils import DagsterPostgresException
 
+from loom_contracts.topic import Topic
 from loom_models.stage import Stage
 from loom_platform.orchestration.decisions import idle_timeout
 from loom_platform.orchestration.groups import StageGroup
@@ -84,9 +85,12 @@ def _recompute(
     first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
     config = platform.stream_config(context.run_id)
     for stage in stages:
-        done = {sink: Pending(stage.name, stage.version, sink) for sink in stage.sinks}
+        done: dict[Topic, Pending] = {sink: Pending(stage.name, stage.version, sink) for sink in stage.sinks}
+        reports: list[StageReport] = []
         with stop_on_interrupt() as stop:
-            recompute(stage, first, last, config, on_report=lambda r, done=done: done[r.sink].add(r), stop=stop)
+            recompute(stage, first, last, config, on_report=reports.append, stop=stop)
+        for report in reports:
+            done[report.sink].add(report)
         if stop.is_set():
             raise DagsterExecutionInterruptedError
         for sink, pending in done.items():
@@ -102,7 +106,8 @@ def _opened_lately(context: dg.AssetExecutionContext, group: StageGroup) -> int:
     """How many stream runs of the group were opened in the last hour, this one left out."""
     since = datetime.now(UTC) - timedelta(hours=1)
     runs = dg.RunsFilter(tags={STREAM_TAG: group.name}, created_after=since)
-    return max(0, context.instance.get_runs_count(runs) - 1)
+    count: int = context.instance.get_runs_count(runs)
+    return max(0, count - 1)
 
 
 def _tell(context: dg.AssetExecutionContext, events: Sequence[dg.AssetMaterialization]) -> None:

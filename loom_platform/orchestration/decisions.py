@@ -22,7 +22,8 @@ def idle_timeout(base: timedelta, opened_last_hour: int) -> timedelta:
     A device that sends something every few minutes would otherwise open hundreds of runs a day, each with its
     events; so it keeps a few long ones open.
     """
-    return max(base, min(LONGEST_IDLE, base * 2 ** min(opened_last_hour, 16)))
+    longer: timedelta = base * (1 << min(opened_last_hour, 16))
+    return max(base, min(LONGEST_IDLE, longer))
 
 
 @dataclass(frozen=True, slots=True)

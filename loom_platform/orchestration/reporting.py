@@ -52,9 +52,7 @@ class Pending:
     def materializations(self) -> Iterator[dg.AssetMaterialization]:
         """One for each event-day that has rows."""
         for day, rows in sorted(self.rows_by_day.items()):
-            yield dg.AssetMaterialization(
-                asset_key(self.sink), partition=day.isoformat(), metadata=self.metadata(rows)
-            )
+            yield dg.AssetMaterialization(asset_key(self.sink), partition=day.isoformat(), metadata=self.metadata(rows))
 
     def metadata(self, rows: int) -> dict[str, dg.MetadataValue]:
         """Numbers, so that the UI plots them. `records` and offsets are of the whole interval, `rows` of the day."""

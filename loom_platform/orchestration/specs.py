@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from datetime import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ def asset_key(topic: Topic) -> dg.AssetKey:
     return dg.AssetKey(topic.parts)
 
 
-def day_of(partition_key: str) -> datetime:
-    """The first moment of a partition, UTC."""
-    return DAYS.time_window_for_partition_key(partition_key).start
+@contextmanager
+def beta_allowed() -> Iterator[None]:
+    """For the calls of dagster that warn of being in beta: the version is pinned, and tests cover what they do."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        yield
 
 
 def asset_specs(group: StageGroup) -> list[dg.AssetSpec]:
@@ -89,10 +93,16 @@ def column_schema(table: Table) -> dg.TableSchema:
     )
 
 
+def file_reference(path: Path, label: str) -> dg.CodeReferencesMetadataValue:
+    """A link to a file of this installation."""
+    with beta_allowed():
+        reference = dg.LocalFileCodeReference(file_path=str(path), label=label)
+        return dg.CodeReferencesMetadataValue(code_references=[reference])
+
+
 def code_references(stage: Stage, sink: Topic) -> dg.CodeReferencesMetadataValue:
     """Links to the transform and to the payload's class."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
+    with beta_allowed():
         references = [_reference(stage.transform, "transform"), _reference(sink.payload, "payload")]
         return dg.CodeReferencesMetadataValue(code_references=[r for r in references if r is not None])
 

@@ -24,7 +24,7 @@ RECYCLE_SECONDS = 1800
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """DagsterPostgresStorage whose three parts share one engine; the webserver keeps the pools that dagster gives it."""
+    """DagsterPostgresStorage whose three parts share one engine; the webserver has pools of dagster's own."""
 
     def __init__(
         self, postgres_url: str, should_autocreate_tables: bool = True, inst_data: ConfigurableClassData | None = None
