@@ -12,13 +12,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
+from loom_ingest.direct import IngestApp, direct_routes
 from loom_ingest.errors import ApiError
 from loom_ingest.logging import configure_logging
 from loom_ingest.metrics import Metrics
 from loom_ingest.middleware import RequestMiddleware, refuse
 from loom_ingest.openapi import hoist_definitions
 from loom_ingest.producer import KafkaProducer, Producer
-from loom_ingest.route import direct_routes
 from loom_ingest.routers import audio, sensor, service
 from loom_ingest.settings import Settings, load_settings
 
@@ -43,7 +43,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
                 exporter.shutdown()
                 exporter.server_close()
 
-    app = FastAPI(
+    app = IngestApp(
         title="Loom v2 Ingestion API",
         version=VERSION,
         summary=SERVICE,
@@ -71,7 +71,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             allow_headers=["*"],
             expose_headers=["x-request-id", "traceparent", "retry-after"],
         )
-    app.add_middleware(RequestMiddleware, metrics=metrics, direct=direct_routes(sensor.router, audio.router))
+    app.add_middleware(RequestMiddleware, metrics=metrics)
+    app.hand_over(direct_routes(sensor.router, audio.router), metrics)
     return app
 
 

@@ -1,7 +1,6 @@
-"""The outermost layer of every request: identity, trace, errors in the guide's shape, metrics and logs."""
+"""What every request passes: identity, trace, errors in the guide's shape, metrics and logs."""
 
 import logging
-from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +13,6 @@ from loom_ingest.accept import CONTEXT, services_of
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.logging import log, where
 from loom_ingest.metrics import UNMATCHED, Metrics
-from loom_ingest.route import IngestRoute
 from loom_ingest.trace import RequestContext
 
 _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.PAYLOAD_TOO_LARGE}
@@ -23,10 +21,9 @@ _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.PAYLOAD_T
 class RequestMiddleware:
     """Gives each HTTP request its RequestContext; answers carry `x-request-id` and `traceparent`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, direct: Mapping[str, IngestRoute]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
-        self.direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -48,18 +45,8 @@ class RequestMiddleware:
                 ]
             await send(message)
 
-        route = self.direct.get(scope["path"]) if scope["method"] == "POST" and not context.cross_origin else None
         try:
-            if route is None:
-                await self.app(scope, receive, send_with_identity)
-            else:
-                scope["route"] = route
-                request = Request(scope, receive)
-                try:
-                    answer = await route.endpoint(request)
-                except ApiError as error:
-                    answer = refusal(request, error)
-                await answer(scope, receive, send_with_identity)
+            await self.app(scope, receive, send_with_identity)
         except Exception as error:
             log.error("request_failed", **_identity(scope), **where(error))
             if status:

@@ -14,10 +14,10 @@ _NO_SPAN: Final = b"0" * 16
 class RequestContext:
     """Identity of one request: `request_id`, `trace_id`, this request's own `span_id`, and trace `flags`.
 
-    `inherited` says whether the trace is the caller's; `cross_origin` whether a page in a browser asks.
+    `inherited` says whether the trace is the caller's.
     """
 
-    __slots__ = ("cross_origin", "flags", "inherited", "request_id", "span_id", "trace_id")
+    __slots__ = ("flags", "inherited", "request_id", "span_id", "trace_id")
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         random = os.urandom(40)
@@ -26,13 +26,10 @@ class RequestContext:
         self.span_id = text[32:48]
         self.flags = "01"
         self.inherited = False
-        self.cross_origin = False
         self.request_id = ""
         for name, value in headers:
             if name == b"traceparent":
                 self._inherit(value)
-            elif name == b"origin":
-                self.cross_origin = True
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 self.request_id = value.decode()
         if not self.request_id:
