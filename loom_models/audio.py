@@ -37,23 +37,32 @@ def decode(body: bytes, audio_format: str, sample_rate: int, channels: int) -> F
                 f"audio is called {audio_format}, but the body of {len(body)} bytes is not: mend the sender"
             )
         return _raw(body, sample_rate, channels)
+    if container == "wav" and (plain := _plain_wav(body)) is not None:
+        return _raw(*plain)
     frames = _frames(body, container, audio_format)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    # Channels are averaged here: libswresample would add them up, and clip.
+    resampler = av.AudioResampler(format="fltp", rate=RATE)
     pieces: list[Float32] = []
     length = 0
     try:
         for frame in _until_cut(frames):
-            resampled = [f.to_ndarray()[0] for f in resampler.resample(frame)]
+            resampled = [_mono(f) for f in resampler.resample(frame)]
             pieces += resampled
             length += sum(p.size for p in resampled)
             if length > MAX_SECONDS * RATE:
                 raise PoisonError(f"{audio_format} audio is longer than {MAX_SECONDS} s: send it in chunks")
-        pieces += [f.to_ndarray()[0] for f in resampler.resample(None)]
+        pieces += [_mono(f) for f in resampler.resample(None)]
     except (av.FFmpegError, ValueError) as error:
         raise PoisonError(f"{audio_format} audio can't be decoded: {error}") from error
     if not pieces:
         raise PoisonError(f"{audio_format} audio of {len(body)} bytes holds no sound")
     return np.nan_to_num(np.concatenate(pieces), nan=0.0, posinf=1.0, neginf=-1.0).clip(-1.0, 1.0)
+
+
+def _mono(frame: av.AudioFrame) -> Float32:
+    """The mean of a planar frame's channels."""
+    mono: Float32 = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+    return mono
 
 
 def to_pcm16(samples: Float32) -> Pcm16:
@@ -83,6 +92,27 @@ def _container(body: bytes) -> str | None:
     if len(body) > 2 and body[0] == 0xFF and body[1] & 0xE0 == 0xE0:
         # ADTS and MPEG audio share their sync word; the layer bits are zero in ADTS alone.
         return "aac" if body[1] & 0xF6 == 0xF0 else "mp3" if body[1] & 0x06 else None
+    return None
+
+
+def _plain_wav(body: bytes) -> tuple[bytes, int, int] | None:
+    """Samples, rate and channels of a WAV of 16-bit PCM; None for any other. FFmpeg would take 3 ms to open it.
+
+    A size that is larger than what follows, as in the first piece of a file that was cut, means all that follows.
+    """
+    at, form = 12, None
+    while at + 8 <= len(body):
+        kind, size = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little")
+        if kind == b"fmt " and size >= 16:
+            form = struct.unpack_from("<HHIIHH", body.ljust(at + 24, b"\x00"), at + 8)
+        elif kind == b"data" and form is not None:
+            tag, channels, rate, _, align, bits = form
+            if (tag, bits, align) != (1, 16, 2 * channels) or not _RATES[0] <= rate <= _RATES[1] or channels == 0:
+                return None
+            data = body[at + 8 : at + 8 + size]
+            whole = data[: len(data) // align * align]
+            return (whole, rate, channels) if whole else None
+        at += 8 + size + size % 2
     return None
 
 

@@ -99,9 +99,10 @@ class SpeechStream:
         """Add a chunk that begins at `end`; gives the segments that are finished."""
         self.chunks.append(chunk)
         self.audio = np.concatenate([self.audio, samples])
-        while self.end - self.heard >= HOP:
+        sound = self._unheard()
+        for start in range(0, sound.size - CONTEXT - HOP + 1, HOP):
             at, self.heard = self.heard, self.heard + HOP
-            probability, self.model_state = model(self._frame(at), self.model_state)
+            probability, self.model_state = model(sound[start : start + CONTEXT + HOP], self.model_state)
             yield from self._step(at, probability)
         self._forget()
 
@@ -155,12 +156,13 @@ class SpeechStream:
         chunk = next(c for c in reversed(self.chunks) if c.start <= position)
         return chunk.at_us + (position - chunk.start) * 1_000_000 // RATE
 
-    def _frame(self, at: int) -> Float32:
-        """The frame at `at` with the samples before it, zeros before the stream's first."""
-        first = max(self.origin, at - CONTEXT)
-        known = self.audio[first - self.origin : at + HOP - self.origin].astype(np.float32) * np.float32(1 / 32_768)
-        missing = CONTEXT + HOP - known.size
-        return np.concatenate([np.zeros(missing, np.float32), known]) if missing else known
+    def _unheard(self) -> Float32:
+        """What the model has not heard yet, with CONTEXT samples before it: zeros before the stream's first."""
+        first = max(self.origin, self.heard - CONTEXT)
+        missing = CONTEXT - (self.heard - first)
+        sound = np.zeros(missing + self.end - first, np.float32)
+        np.multiply(self.audio[first - self.origin :], np.float32(1 / 32_768), out=sound[missing:])
+        return sound
 
     def _forget(self) -> None:
         """Let go of audio and chunks that no segment to come can hold."""

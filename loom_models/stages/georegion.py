@@ -24,6 +24,7 @@ EARTH_RADIUS_M: Final = 6_371_008.8
 SAME_RUN: Final = timedelta(minutes=10)
 """Fixes of a batch that lie closer than this are read from the table as one range."""
 
+_REGIONS_AT_ONCE: Final = 50
 _TABLE: Final = GPS_RAW.table.name
 _FIX: Final = ("message_id", "device_id", "timestamp", "trace_id", "span_id", "latitude", "longitude", "accuracy")
 _FLOATS: Final = {"latitude", "longitude", "accuracy", "radius_m"}
@@ -154,15 +155,14 @@ def inside_circles(fixes: pl.DataFrame, regions: pl.DataFrame) -> pl.DataFrame:
     # A degree of latitude has one length everywhere, so this is right at the poles and the antimeridian too.
     metres_per_degree = EARTH_RADIUS_M * 3.141592653589793 / 180
     near = (pl.col("latitude") - pl.col("centre_latitude")).abs() * metres_per_degree <= pl.col("radius_m") + 1
-    return (
-        fixes.lazy()
-        .select("timestamp", "message_id", "latitude", "longitude")
-        .join(circles.lazy(), how="cross")
-        .filter(near)
-        .filter(_haversine_m("centre_latitude", "centre_longitude") <= pl.col("radius_m"))
-        .select("timestamp", "message_id", "region_id")
-        .collect()
-    )
+    points = fixes.select("timestamp", "message_id", "latitude", "longitude")
+    found = [points.select("timestamp", "message_id", pl.lit("").alias("region_id")).clear()]
+    # In slices, so that a thousand regions do not make a frame of millions of pairs.
+    for some in circles.iter_slices(_REGIONS_AT_ONCE):
+        pairs = points.lazy().join(some.lazy(), how="cross").filter(near)
+        inside = pairs.filter(_haversine_m("centre_latitude", "centre_longitude") <= pl.col("radius_m"))
+        found.append(inside.select("timestamp", "message_id", "region_id").collect())
+    return pl.concat(found)
 
 
 def inside_polygons(fixes: pl.DataFrame, regions: pl.DataFrame) -> pl.DataFrame:

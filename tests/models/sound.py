@@ -55,7 +55,7 @@ def encode(samples: Pcm16, audio_format: str, rate: int = RATE, channels: int = 
     with av.open(out, "w", format=container) as opened:
         stream = opened.add_stream(codec, rate=rate, layout=layout)
         assert isinstance(stream, av.AudioStream)
-        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.repeat(samples, channels)[None], format="s16", layout=layout)
         frame.sample_rate = RATE
         resampler = av.AudioResampler(format=stream.format, layout=layout, rate=rate, frame_size=stream.frame_size)
         for resampled in (*resampler.resample(frame), *resampler.resample(None)):

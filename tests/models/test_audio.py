@@ -45,6 +45,18 @@ def test_a_wav_that_is_cut_off_gives_what_is_there() -> None:
     assert decode(encode(TONE, "mp3")[:-100], "mp3", RATE, 1).size > 12_000
 
 
+def test_wavs_of_other_kinds_are_decoded_too() -> None:
+    data = (TONE.astype(np.float32) / 32_768).astype("<f4").tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, RATE, RATE * 4, 4, 32)
+    size = struct.pack("<I", len(data))
+    body = (
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + struct.pack("<I", 16) + form + b"data" + size + data
+    )
+    assert (to_pcm16(decode(body, "wav", RATE, 1)) == TONE).all()
+    with_a_note = wav(TONE)[:12] + b"LIST" + struct.pack("<I", 3) + b"abc\x00" + wav(TONE)[12:]
+    assert (to_pcm16(decode(with_a_note, "wav", RATE, 1)) == TONE).all()
+
+
 def test_the_body_decides_what_it_is() -> None:
     assert decode(encode(TONE, "flac"), "wav", RATE, 1).size == RATE
 
