@@ -1,5 +1,6 @@
 """`python -m loom_ingest`: the service, until SIGTERM or Ctrl-C; then it delivers what it took and ends."""
 
+import signal
 import sys
 
 import uvicorn
@@ -18,6 +19,8 @@ def main() -> int:
         sys.stderr.write(f"loom_ingest: {error}\n")
         return 2
     configure_logging(settings.log_level)
+    # uvicorn repeats the signal when it has shut down, to whoever handled it before.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
         f"{app_from_environment.__module__}:{app_from_environment.__name__}",
         factory=True,

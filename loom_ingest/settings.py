@@ -91,6 +91,14 @@ class Settings(BaseSettings):
         return value
 
     @model_validator(mode="after")
+    def _one_exporter(self) -> Self:
+        if self.metrics_port is not None and self.workers > 1:
+            raise ValueError(
+                f"LOOM_METRICS_PORT={self.metrics_port}: workers cannot share it; unset it or LOOM_WORKERS"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _closed_in_production(self) -> Self:
         if self.environment == "production" and self.debug:
             raise ValueError("LOOM_DEBUG=true: not in production; set it to false")

@@ -62,6 +62,13 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str, v
     assert says in str(caught.value)
 
 
+def test_workers_do_not_share_a_metrics_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOM_WORKERS", "2")
+    monkeypatch.setenv("LOOM_METRICS_PORT", "8001")
+    with pytest.raises(SettingsError, match="LOOM_METRICS_PORT=8001"):
+        load_settings()
+
+
 @pytest.mark.parametrize(("name", "value"), [("LOOM_DEBUG", "true"), ("LOOM_CORS_ORIGINS", "*")])
 def test_production_is_closed(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv("LOOM_ENVIRONMENT", "production")
