@@ -7,6 +7,7 @@ import dagster as dg
 
 from loom_models.flows import FLOWS, Flow
 from loom_platform.orchestration.assets import stream_assets
+from loom_platform.orchestration.checks import health_checks, health_sensor
 from loom_platform.orchestration.datasets import automation_sensor, dataset_assets
 from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.platform import Platform
@@ -16,13 +17,19 @@ from loom_platform.orchestration.sensors import stream_job, stream_sensor
 def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definitions:
     """The definitions of `flows`; `overrides` replace resources by name, which is how a test gives its own platform."""
     groups = groups_of(flows)
-    landing = [s for g in groups for s in g.stages if s.landing]
+    stages = [s for g in groups for s in g.stages]
+    landing = [s for s in stages if s.landing]
     jobs = [stream_job(g) for g in groups]
     datasets = dataset_assets()
     return dg.Definitions(
         assets=[*(stream_assets(g, landing) for g in groups), *datasets],
+        asset_checks=[health_checks(stages)],
         jobs=jobs,
-        sensors=[*(stream_sensor(g, j) for g, j in zip(groups, jobs, strict=True)), automation_sensor(datasets)],
+        sensors=[
+            *(stream_sensor(g, j) for g, j in zip(groups, jobs, strict=True)),
+            automation_sensor(datasets),
+            health_sensor(stages),
+        ],
         resources={"platform": Platform(), **overrides},
         executor=dg.in_process_executor,
     )
