@@ -8,13 +8,12 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,6 @@ REQUEST = (
     + b"\r\n\r\n"
     + BODY
 )
-TOPIC = "device.sensor.gps.raw"
 SERVERS = ("loom", "raw", "plain")
 
 
@@ -90,8 +88,52 @@ async def load(port: int, connections: int, seconds: float, request: bytes = REQ
     return latencies
 
 
-def measure(server: str, bootstrap_servers: str, connections: int, seconds: float) -> dict[str, Any]:
-    """Numbers of one server, warmed up."""
+def compare(
+    bootstrap_servers: str, connections: int = 64, seconds: float = 6.0, rounds: int = 6, prefix: str = ""
+) -> dict[str, dict[str, float]]:
+    """Numbers of each server and their ratios; they take turns, so that what else the machine does meets all alike."""
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(_server(name, bootstrap_servers, prefix)) for name in SERVERS}
+        latencies: dict[str, list[float]] = {name: [] for name in SERVERS}
+        elapsed = dict.fromkeys(SERVERS, 0.0)
+        cpu = dict.fromkeys(SERVERS, 0.0)
+        for port, _ in running.values():
+            asyncio.run(load(port, connections, 1.0))
+        for _ in range(rounds):
+            for name, (port, process) in running.items():
+                before, began = _cpu_seconds(process), time.perf_counter()
+                latencies[name] += asyncio.run(load(port, connections, seconds / rounds))
+                elapsed[name] += time.perf_counter() - began
+                cpu[name] += _cpu_seconds(process) - before
+        results: dict[str, dict[str, float]] = {}
+        for name, (_, process) in running.items():
+            ordered = sorted(latencies[name])
+            results[name] = {
+                "requests_per_second": round(len(ordered) / elapsed[name]),
+                "cpu_us_per_request": round(cpu[name] / len(ordered) * 1e6, 1),
+                "p50_ms": round(ordered[len(ordered) // 2] * 1e3, 2),
+                "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 2),
+                "resident_mb": round(process.memory_info().rss / 2**20),
+            }
+    rate = {name: result["requests_per_second"] for name, result in results.items()}
+    cost = {name: result["cpu_us_per_request"] for name, result in results.items()}
+    results["ratios"] = {
+        "rate_loom_to_raw": round(rate["loom"] / rate["raw"], 2),
+        "rate_loom_to_plain": round(rate["loom"] / rate["plain"], 2),
+        "cpu_raw_to_loom": round(cost["raw"] / cost["loom"], 2),
+        "cpu_plain_to_loom": round(cost["plain"] / cost["loom"], 2),
+    }
+    return results
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+@contextmanager
+def _server(name: str, bootstrap_servers: str, prefix: str) -> Iterator[tuple[int, psutil.Process]]:
+    """Port and process of a server that is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -99,36 +141,20 @@ def measure(server: str, bootstrap_servers: str, connections: int, seconds: floa
         **os.environ,
         "LOOM_PORT": str(port),
         "LOOM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+        "LOOM_KAFKA_TOPIC_PREFIX": prefix,
         "LOOM_LOG_LEVEL": "WARNING",
     }
-    command = (
-        [sys.executable, "-m", "loom_ingest"] if server == "loom" else [sys.executable, __file__, "--serve", server]
-    )
-    process = subprocess.Popen([*command], env=environment)
+    arguments = ["-m", "loom_ingest"] if name == "loom" else [__file__, "--serve", name]
+    process = subprocess.Popen([sys.executable, *arguments], env=environment)
     try:
-        for _ in range(200):
-            try:
+        for _ in range(400):
+            with suppress(httpx.HTTPError):
                 if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
                     break
-            except httpx.HTTPError:
-                time.sleep(0.05)
-        asyncio.run(load(port, connections, 1.0))
-        watched = psutil.Process(process.pid)
-        before = watched.cpu_times()
-        started = time.perf_counter()
-        latencies = sorted(asyncio.run(load(port, connections, seconds)))
-        elapsed = time.perf_counter() - started
-        after = watched.cpu_times()
-        cpu = after.user - before.user + after.system - before.system
-        return {
-            "requests_per_second": round(len(latencies) / elapsed),
-            "cpu_us_per_request": round(cpu / len(latencies) * 1e6, 1),
-            "p50_ms": round(latencies[len(latencies) // 2] * 1e3, 2),
-            "p99_ms": round(latencies[int(len(latencies) * 0.99)] * 1e3, 2),
-            "resident_mb": round(watched.memory_info().rss / 2**20),
-        }
+            time.sleep(0.05)
+        yield port, psutil.Process(process.pid)
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.terminate()
         process.wait(20)
 
 
@@ -139,8 +165,10 @@ def serve(kind: str) -> None:
     from fastapi import FastAPI, Response
 
     from loom_contracts.payloads.sensor import GpsFix
+    from loom_contracts.topics.device import GPS_RAW
 
     servers = os.environ["LOOM_KAFKA_BOOTSTRAP_SERVERS"]
+    topic = GPS_RAW.on_broker(os.environ["LOOM_KAFKA_TOPIC_PREFIX"])
     producer: Any = None
 
     def build() -> AIOKafkaProducer:
@@ -161,7 +189,7 @@ def serve(kind: str) -> None:
             return
         if scope["method"] == "POST":
             event = await receive()
-            await producer.send_and_wait(TOPIC, event["body"], key=b"phone-001")
+            await producer.send_and_wait(topic, event["body"], key=b"phone-001")
         content = b'{"status":"success"}'
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -183,8 +211,8 @@ def serve(kind: str) -> None:
 
     @plain.post("/sensor/gps", status_code=201)
     async def _gps(fix: GpsFix, response: Response) -> dict[str, str]:
-        await producer.send_and_wait(TOPIC, fix.model_dump_json().encode(), key=fix.device_id.encode())
-        return {"status": "success", "message_id": str(fix.message_id), "topic": TOPIC}
+        await producer.send_and_wait(topic, fix.model_dump_json().encode(), key=fix.device_id.encode())
+        return {"status": "success", "message_id": str(fix.message_id), "topic": topic}
 
     uvicorn.run(
         raw if kind == "raw" else plain,
@@ -203,21 +231,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--serve", choices=SERVERS[1:])
     parser.add_argument("--bootstrap-servers", default=os.environ.get("LOOM_KAFKA_BOOTSTRAP_SERVERS"))
-    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--prefix", default=os.environ.get("LOOM_KAFKA_TOPIC_PREFIX", ""))
+    parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     if arguments.serve:
         serve(arguments.serve)
         return
-    results: dict[str, dict[str, Any]] = {
-        name: measure(name, arguments.bootstrap_servers, arguments.connections, arguments.seconds) for name in SERVERS
-    }
-    rates = {name: result["requests_per_second"] for name, result in results.items()}
-    results["ratios"] = {
-        "loom_to_raw": round(rates["loom"] / rates["raw"], 2),
-        "loom_to_plain": round(rates["loom"] / rates["plain"], 2),
-    }
+    results = compare(arguments.bootstrap_servers, arguments.connections, arguments.seconds, prefix=arguments.prefix)
     text = json.dumps(results, indent=2)
     sys.stdout.write(text + "\n")
     if arguments.output:
