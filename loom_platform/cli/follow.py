@@ -32,7 +32,7 @@ def follow(directory: Path, service: str | None, go_on: Callable[[], bool], line
         colour = colours.setdefault(name, _COLOURS[len(colours) % len(_COLOURS)])
         for line in text.splitlines():
             prefix = Text() if service else Text(f"{name:18}| ", colour)
-            console.print(prefix + Text(line))
+            console.print(prefix + Text.from_ansi(line))
 
     positions: dict[str, tuple[int, int]] = {}
     for name, path in log_files(directory, service).items():

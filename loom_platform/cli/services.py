@@ -20,9 +20,9 @@ def up(
     from loom_platform.cli.progress import ServiceProgress
     from loom_platform.cli.welcome import welcome
     from loom_platform.settings import load_settings
-    from loom_platform.supervise.platform import down as stop
-    from loom_platform.supervise.platform import supervisor_of
     from loom_platform.supervise.platform import up as start
+    from loom_platform.supervise.stopping import down as stop
+    from loom_platform.supervise.stopping import supervisor_of
 
     _terminate_like_interrupt()
     began = time.monotonic()
@@ -49,13 +49,13 @@ def down() -> None:
     from loom_platform.cli.output import console, reported
     from loom_platform.cli.progress import ServiceProgress
     from loom_platform.settings import load_settings
-    from loom_platform.supervise.platform import down as stop
+    from loom_platform.supervise.stopping import down as stop
 
     with reported():
         progress = ServiceProgress(console)
         with progress.shown():
-            stop(load_settings(), progress)
-    console.print("Loom is stopped; its data stays.")
+            there = stop(load_settings(), progress)
+    console.print("Loom is stopped; its data stays." if there else "Loom was not running.")
 
 
 @app.command()
@@ -66,7 +66,7 @@ def clean(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] 
     from loom_platform.cli.output import console, reported
     from loom_platform.cli.progress import ServiceProgress
     from loom_platform.settings import load_settings
-    from loom_platform.supervise.platform import down as stop
+    from loom_platform.supervise.stopping import down as stop
 
     with reported():
         settings = load_settings()
@@ -145,4 +145,6 @@ def _terminate_like_interrupt() -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    # SIGINT too: a shell that puts a command into the background has it ignored
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, interrupt)

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
+import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from loom_platform.errors import ServiceError
@@ -107,23 +109,21 @@ class Supervisor:
         """Stop a child and wait until it has ended."""
         self._call("stopProcess", name, True, ignore=(Faults.NOT_RUNNING, Faults.BAD_NAME))
 
-    def update(self) -> tuple[str, ...]:
-        """Take over a changed configuration: the children that changed are stopped, and their names returned."""
+    def update(self, stop: Callable[[Sequence[str]], None]) -> None:
+        """Take over a changed configuration; `stop` is called with the names of the children that changed."""
         ((added, changed, removed),) = self._call("reloadConfig")
+        stop([*changed, *removed])
         for name in (*changed, *removed):
-            self.stop_process(name)
             self._call("removeProcessGroup", name)
         for name in (*added, *changed):
             self._call("addProcessGroup", name)
-        return (*changed, *removed)
 
     def shutdown(self, timeout: float = 60.0) -> None:
         """End it and what is left of its children."""
-        with contextlib.suppress(ServiceError):
+        with contextlib.suppress(ServiceError, psutil.Error):
+            process = psutil.Process(self._call("getPID"))
             self._call("shutdown")
-        deadline = time.monotonic() + timeout
-        while self.socket.exists() and self.alive() and time.monotonic() < deadline:
-            time.sleep(0.05)
+            psutil.wait_procs([process], timeout)
 
     def _call(self, method: str, *arguments: Any, ignore: tuple[int, ...] = ()) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")

@@ -87,7 +87,7 @@ def _postgres(_: Settings) -> Finding:
 
 
 def _ports(settings: Settings) -> Finding:
-    from loom_platform.supervise.platform import supervisor_of
+    from loom_platform.supervise.stopping import supervisor_of
 
     try:
         ports = choose_ports(settings, ours=supervisor_of(settings).alive())

@@ -40,17 +40,27 @@ def find(data_dir: Path, postmaster: int | None = None) -> list[psutil.Process]:
 
 
 def find_runs(data_dir: Path) -> list[psutil.Process]:
-    """Its Dagster processes, which is what is left of runs when the services that start them have ended."""
+    """Its Dagster runs: the code server starts each by multiprocessing."""
     found: list[psutil.Process] = []
     for process in find(data_dir):
         with contextlib.suppress(psutil.Error):
-            if any("dagster" in part for part in process.cmdline()):
+            if any("spawn_main" in part for part in process.cmdline()):
                 found.append(process)
     return found
 
 
-def end(processes: Iterable[psutil.Process], timeout: float = 20.0) -> None:
-    """Ask them to stop, and kill them and their children when they have not after `timeout` seconds."""
+def kill_tree(pid: int) -> None:
+    """Kill a process and all that it started."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        _kill([*process.children(recursive=True), process])
+
+
+def end(processes: Iterable[psutil.Process], timeout: float = 10.0) -> None:
+    """Ask them to stop, and kill them and their children when they have not after `timeout` seconds.
+
+    PostgreSQL, which may have much to write, has three times as long.
+    """
     processes = list(processes)
     everyone = {p.pid: p for p in processes}
     for process in processes:
@@ -65,6 +75,20 @@ def end(processes: Iterable[psutil.Process], timeout: float = 20.0) -> None:
             elif parent is None or parent.name() != "postgres":
                 process.send_signal(signal.SIGINT)
     _, alive = psutil.wait_procs(everyone.values(), timeout)
+    servers = [p for p in alive if _name(p) == "postgres"]
+    _kill(p for p in alive if p not in servers)
+    _kill(psutil.wait_procs(servers, 2 * timeout)[1])
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
+def _kill(processes: Iterable[psutil.Process]) -> None:
+    alive = list(processes)
     for process in alive:
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -1,11 +1,11 @@
-"""Up, down and status of the whole platform."""
+"""`loom up`: from whatever state the machine is in to a platform that is ready."""
 
 import contextlib
 import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,18 +13,15 @@ from pathlib import Path
 from loom_platform.embedded.process import tail
 from loom_platform.errors import PlatformError, ServiceError
 from loom_platform.settings import Settings
-from loom_platform.supervise import instance
 from loom_platform.supervise.config import supervisord_config
 from loom_platform.supervise.control import Supervisor
 from loom_platform.supervise.dagster_home import write_dagster_home
 from loom_platform.supervise.endpoints import Endpoints, choose_ports
 from loom_platform.supervise.services import Embedded, Service, all_services, embedded_servers
+from loom_platform.supervise.stopping import Progress, end_leftovers, stop_services, supervisor_of
 
 READY_TIMEOUT_SECONDS = 120.0
 GIVE_UP_AFTER_DEATHS = 3
-
-Progress = Callable[[str, str, str], None]
-"""Called with a service, its phase (waiting, preparing, starting, finishing, ready, failed, ...) and a detail."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,6 @@ class Platform:
     supervisor: Supervisor
 
 
-def supervisor_of(settings: Settings) -> Supervisor:
-    """The supervisord of this installation."""
-    return Supervisor(settings.data_dir, settings.run_dir, settings.logs_dir)
-
-
 def up(settings: Settings, progress: Progress) -> Platform:
     """Start what does not run, in parallel, and return when everything is ready.
 
@@ -53,7 +45,7 @@ def up(settings: Settings, progress: Progress) -> Platform:
         supervisor = supervisor_of(settings)
         running = supervisor.alive()
         if not running:
-            end_leftovers(settings)
+            end_leftovers(settings, progress)
         ports = choose_ports(settings, ours=running)
         embedded = embedded_servers(settings, ports)
         _prepare(embedded, progress)
@@ -69,7 +61,7 @@ def up(settings: Settings, progress: Progress) -> Platform:
         endpoints.write(settings.data_dir)
         write_dagster_home(settings.dagster_home, endpoints.code_server_port)
         platform = Platform(settings, endpoints, embedded, all_services(settings, endpoints, embedded), supervisor)
-        _configure(platform, running)
+        _configure(platform, running, progress)
         _start_all(platform, progress)
         return platform
 
@@ -84,13 +76,13 @@ def _prepare(embedded: Embedded, progress: Progress) -> None:
             future.result()
 
 
-def _configure(platform: Platform, running: bool) -> None:
+def _configure(platform: Platform, running: bool, progress: Progress) -> None:
     settings, supervisor = platform.settings, platform.supervisor
     text = supervisord_config(platform.services, settings.run_dir, settings.logs_dir, supervisor.socket)
     supervisor.config.touch(mode=0o600)
     supervisor.config.write_text(text)
     if running:
-        supervisor.update()
+        supervisor.update(lambda names: stop_services(supervisor, settings.data_dir, names, progress))
     else:
         supervisor.start()
 
@@ -187,40 +179,6 @@ def _broken(platform: Platform, service: Service, why: str) -> ServiceError:
         )
     log = platform.settings.logs_dir / f"{service.name}.log"
     return ServiceError(f"{service.name}: {why}. The end of {log}:\n{tail(log)}")
-
-
-STOP_ORDER = (("dagster-daemon", "dagster-webserver", "ingest", "code-server"), ("kafka", "postgres"))
-"""Those that write, then those that are written to."""
-
-
-def down(settings: Settings, progress: Progress) -> None:
-    """Stop everything and leave no process behind."""
-    supervisor = supervisor_of(settings)
-    if supervisor.alive():
-        for step in STOP_ORDER:
-            there = supervisor.processes()
-            names = [name for name in step if name in there]
-            for name in names:
-                progress(name, "stopping", "")
-            with ThreadPoolExecutor(4) as pool:
-                list(pool.map(supervisor.stop_process, names))
-            if "code-server" in names:
-                # stream runs that outlived it, while the database still takes their last words
-                instance.end(instance.find_runs(settings.data_dir))
-            for name in names:
-                progress(name, "stopped", "")
-        supervisor.shutdown()
-    end_leftovers(settings)
-
-
-def end_leftovers(settings: Settings) -> int:
-    """End the processes of this installation that no supervisord keeps; returns how many there were."""
-    postmaster = None
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        postmaster = int((settings.data_dir / "postgres/data/postmaster.pid").read_text().split()[0])
-    leftovers = instance.find(settings.data_dir, postmaster)
-    instance.end(leftovers)
-    return len(leftovers)
 
 
 def make_directories(settings: Settings) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from loom_platform.settings import Settings
 from loom_platform.supervise.control import ProcessInfo
 from loom_platform.supervise.endpoints import PORTS, Endpoints
-from loom_platform.supervise.platform import supervisor_of
 from loom_platform.supervise.services import Embedded, Service, all_services
+from loom_platform.supervise.stopping import supervisor_of
 
 # What is told of a child that is not ready, by supervisord's own word
 _STATES = {
