@@ -12,10 +12,10 @@ from loom_models.errors import DependencyError
 from loom_models.stage import Stage
 from loom_platform.stream import lease, offsets
 from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.database import connect
 from loom_platform.stream.errors import OffsetOutOfRangeError, TopicMissingError, TopicRecreatedError
 from loom_platform.stream.report import Lag
 from loom_platform.stream.source import Source, TopicState, broker_config
-from loom_platform.stream.worker import connect
 
 _STORED = "SELECT stage, topic, partition, topic_id, next_offset FROM stream_offsets WHERE stage = ANY(%s)"
 _TIMERS = """

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from loom_models.stage import Stage
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.errors import FencedError, LeaseHeldError, LeaseLostError
+from loom_platform.stream.heartbeat import Heartbeat
 from loom_platform.stream.landed import Landed
 from loom_platform.stream.report import StageReport, StageSummary
 from loom_platform.stream.worker import Worker
@@ -47,21 +48,25 @@ def run_stream(
     ]
     deadline = time.monotonic() + config.max_duration.total_seconds()
     report_at = time.monotonic() + config.report_interval.total_seconds()
-    for thread in threads:
-        thread.start()
-    try:
-        while not done.is_set() and any(t.is_alive() for t in threads):
-            now = time.monotonic()
-            if stop.is_set() or now >= deadline or _idle(workers, now, config.idle_timeout.total_seconds()):
-                break
-            if now >= report_at:
-                _report(workers, on_report)
-                report_at = now + config.report_interval.total_seconds()
-            stop.wait(_TICK_SECONDS)
-    finally:
-        done.set()
+    heartbeat = Heartbeat(
+        config.database_url, config.run_id, config.shard[0], [s.name for s in stages], config.lease_duration
+    )
+    with heartbeat:
         for thread in threads:
-            thread.join()
+            thread.start()
+        try:
+            while not done.is_set() and any(t.is_alive() for t in threads):
+                now = time.monotonic()
+                if stop.is_set() or now >= deadline or _idle(workers, now, config.idle_timeout.total_seconds()):
+                    break
+                if now >= report_at:
+                    _report(workers, on_report)
+                    report_at = now + config.report_interval.total_seconds()
+                stop.wait(_TICK_SECONDS)
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join()
     _report(workers, on_report)
     if failures:
         raise failures[0]

@@ -20,11 +20,11 @@ from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, Output, Stage
 from loom_platform.stream.apply import Applied, apply, finish, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, Outcome
 from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.database import connect
 from loom_platform.stream.decode import decode
 from loom_platform.stream.report import StageReport, StageSummary
 from loom_platform.stream.source import Source, offset_at
 from loom_platform.stream.statistics import Statistics
-from loom_platform.stream.worker import connect
 from loom_platform.stream.writer import Writer
 
 DAY = timedelta(days=1)

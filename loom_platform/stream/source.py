@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -112,20 +113,30 @@ class Source:
 
     def describe(self) -> TopicState:
         """The topic as it is on the broker; raises TopicMissingError, or DependencyError when the broker is away."""
+        description = self._description()
         try:
-            futures = self._admin.describe_topics(TopicCollection([self.topic]), request_timeout=_TIMEOUT)
-            description = futures[self.topic].result(timeout=_TIMEOUT)
             ranges = {
                 p.id: self._consumer.get_watermark_offsets(TopicPartition(self.topic, p.id), timeout=_TIMEOUT)
                 for p in description.partitions
             }
+        except KafkaException as error:
+            raise DependencyError(f"broker: {error.args[0].str()}") from error
+        return TopicState(str(description.topic_id), ranges)
+
+    def topic_id(self) -> str:
+        """Kafka's present identity of the topic; raises as `describe` does."""
+        return str(self._description().topic_id)
+
+    def _description(self) -> Any:
+        try:
+            futures = self._admin.describe_topics(TopicCollection([self.topic]), request_timeout=_TIMEOUT)
+            return futures[self.topic].result(timeout=_TIMEOUT)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise TopicMissingError(self.topic) from error
             raise DependencyError(f"broker: {error.args[0].str()}") from error
         except TimeoutError as error:
             raise DependencyError("broker: no answer") from error
-        return TopicState(str(description.topic_id), ranges)
 
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read on from these offsets (partition to offset)."""
@@ -138,7 +149,8 @@ class Source:
         deadline = 0.0
         wait = first_wait
         while len(messages) < rows and size < policy.max_bytes:
-            fits = max(1, int((policy.max_bytes - size) / self._average_bytes))
+            average = max(self._average_bytes, size / len(messages)) if messages else self._average_bytes
+            fits = max(1, int((policy.max_bytes - size) / average))
             # One at first, so that the wait ends with the first record and not with the first full batch.
             got = self._consumer.consume(1 if not messages else min(rows - len(messages), fits), wait)
             now = time.monotonic()

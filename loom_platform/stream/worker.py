@@ -14,8 +14,9 @@ from loom_platform.stream import offsets
 from loom_platform.stream.apply import no_timers
 from loom_platform.stream.batch import BatchRunner
 from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.database import connect
 from loom_platform.stream.decode import Decoded, decode
-from loom_platform.stream.errors import ProduceError
+from loom_platform.stream.errors import ProduceError, TopicRecreatedError
 from loom_platform.stream.landed import Landed
 from loom_platform.stream.lease import Lease
 from loom_platform.stream.reader import Reader
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 _BACKOFF_FIRST, _BACKOFF_LAST = 0.1, 5.0
 _RENEWALS_PER_LEASE = 3
+_LOOK_AT_TOPIC_SECONDS = 5.0
+_SMALLEST_SHARE = 100
+"""A batch is made no smaller than this part of its stage's limit: what takes long then is not the number of rows."""
 _DUE = """
 SELECT device_id, key FROM stream_timers WHERE stage = %s AND stage_version = %s AND due_at <= now()
 ORDER BY due_at LIMIT 1000
@@ -38,17 +42,6 @@ _REGISTER = "INSERT INTO stage_versions (stage, version) VALUES (%s, %s) ON CONF
 _PROMOTE_FIRST = "INSERT INTO stage_promotions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 AWAY = (DependencyError, ProduceError, psycopg.OperationalError, psycopg.InterfaceError)
 """What is tried again with back-off: nothing is wrong with the records."""
-
-
-def connect(database_url: str, application_name: str) -> psycopg.Connection[Any]:
-    """A connection for a stage. A lost server loses no record with `synchronous_commit` off, because a batch's rows and
-    its offset are lost together and Kafka still has the records (docs/adr/0001)."""
-    options = (
-        "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off"
-    )
-    return psycopg.connect(
-        database_url, autocommit=True, options=options, application_name=application_name[:63], connect_timeout=5
-    )
 
 
 class Worker:
@@ -67,6 +60,7 @@ class Worker:
         self._lease = Lease(stage.name, config.shard[0], config.run_id, config.run_id, config.lease_duration)
         self._renew_at = 0.0
         self._timers_at = 0.0
+        self._look_at = 0.0
 
     def run(self) -> None:
         """Work until the stop event is set. Broken dependencies are waited for; other errors are raised."""
@@ -118,8 +112,10 @@ class Worker:
         topic_id = self._open(connection, source)
         runner = BatchRunner(self.stage, self._config, connection, sink, topic_id)
         self._timers_at = 0.0
+        self._look_at = time.monotonic() + _LOOK_AT_TOPIC_SECONDS
         while not self._stop.is_set():
             self._renew(connection)
+            self._look_at_topic(source, topic_id)
             try:
                 records, decoded = reader.take()
             except OffsetsMovedError:
@@ -154,7 +150,8 @@ class Worker:
         """Larger batches while there is a backlog and they are quick, smaller ones when one takes too long."""
         target = self._config.batch_target.total_seconds()
         if elapsed > target:
-            self._rows = max(1, min(self._rows, records) // 2)
+            least = max(1, self.stage.policy.max_rows // _SMALLEST_SHARE)
+            self._rows = min(self._rows, max(least, min(self._rows, records) // 2))
         elif records >= self._rows and elapsed < target / 2:
             self._rows = min(2 * self._rows, self.stage.policy.max_rows)
 
@@ -166,6 +163,15 @@ class Worker:
         if time.monotonic() >= self._renew_at:
             self._lease.renew(connection)
             self._renew_at = time.monotonic() + self._config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
+
+    def _look_at_topic(self, source: Source, topic_id: str) -> None:
+        """A topic that is made again while it is read gives no error: its offsets go on as if nothing had happened."""
+        if time.monotonic() < self._look_at:
+            return
+        found = source.topic_id()
+        if found != topic_id:
+            raise TopicRecreatedError(self.stage.name, self._topic, topic_id, found)
+        self._look_at = time.monotonic() + _LOOK_AT_TOPIC_SECONDS
 
     def _first_wait(self) -> float:
         """As long as nothing else is to be done: no longer than to the next timer."""

@@ -1,0 +1,18 @@
+"""The engine's connections to PostgreSQL."""
+
+from typing import Any
+
+import psycopg
+
+_OPTIONS = "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off"
+
+
+def connect(database_url: str, application_name: str) -> psycopg.Connection[Any]:
+    """A connection in autocommit mode, named for `pg_stat_activity`.
+
+    A lost server loses no record with `synchronous_commit` off, because a batch's rows and its offset are lost together
+    and Kafka still has the records (docs/adr/0001).
+    """
+    return psycopg.connect(
+        database_url, autocommit=True, options=_OPTIONS, application_name=application_name[:63], connect_timeout=5
+    )
