@@ -10,7 +10,8 @@ from typing import Any
 
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from loom_contracts.message import Message
 from loom_contracts.topic import Topic
@@ -60,6 +61,16 @@ class Bench:
             self.producer.produce(self.name(topic), body, owner, where)
         assert self.producer.flush(20) == 0
         self.sent[self.name(topic)] += len(values)
+
+    def fresh_producer(self) -> None:
+        """A producer that knows the topics as they are now."""
+        common: dict[str, str | int | float | bool] = {"acks": "all", "message.max.bytes": LARGEST, "log_level": 0}
+        self.producer = Producer({**common, "bootstrap.servers": self.config.bootstrap_servers})
+
+    def remove_before(self, topic: Topic, partition: int, offset: int) -> None:
+        """Remove the records before `offset`, as retention does."""
+        for future in self.admin.delete_records([TopicPartition(self.name(topic), partition, offset)]).values():
+            future.result(timeout=20)
 
     def run(self, *stages: Stage, landing: Sequence[Stage] = (), **changes: Any) -> list[StageSummary]:
         """Run until idle (1 s unless told otherwise)."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 from pydantic import Field
@@ -58,12 +59,12 @@ def answers(frame: pl.DataFrame, context: Context, stage: str, *over: pl.Expr) -
     return with_ids(rows, namespace_of(stage, context.version), *(over or (pl.col("source_message_id"),)))
 
 
-def stage(name: str, transform: Transform, version: str = "1", **changes: object) -> Stage:
+def stage(name: str, transform: Transform, version: str = "1", **changes: Any) -> Stage:
     policy = BatchPolicy(max_rows=10_000, max_wait=timedelta(milliseconds=10))
-    return Stage(name, NUMBERS, (ANSWERS,), version, transform, **{"policy": policy, **changes})  # type: ignore[arg-type]
+    return Stage(name, NUMBERS, (ANSWERS,), version, transform, **{"policy": policy, **changes})
 
 
-def twice(name: str = "twice", version: str = "1", **changes: object) -> Stage:
+def twice(name: str = "twice", version: str = "1", **changes: Any) -> Stage:
     """value = 2 n; one row a record."""
 
     def transform(batch: pl.DataFrame, context: Context) -> Output:
@@ -73,15 +74,20 @@ def twice(name: str = "twice", version: str = "1", **changes: object) -> Stage:
     return stage(name, transform, version, **changes)
 
 
+_NUMBER = pl.Schema(
+    {"message_id": pl.String(), "device_id": pl.String(), "timestamp": pl.Datetime("us", "UTC"), "n": pl.Int64()}
+)
 _EARLIER = ContextQuery(
     "numbers",
     "SELECT message_id::text, device_id, timestamp, n FROM test_number_raw WHERE device_id = ANY(%(devices)s)",
     lambda batch, due: {"devices": batch["device_id"].unique().to_list()} if batch.height else None,
-    pl.Schema({"message_id": pl.String, "device_id": pl.String, "timestamp": pl.Datetime("us", "UTC"), "n": pl.Int64}),
+    pl.Schema(
+        {"message_id": pl.String(), "device_id": pl.String(), "timestamp": pl.Datetime("us", "UTC"), "n": pl.Int64()}
+    ),
 )
 
 
-def running_total(name: str = "total", version: str = "1", start: int = 0, **changes: object) -> Stage:
+def running_total(name: str = "total", version: str = "1", start: int = 0, **changes: Any) -> Stage:
     """value = the sum of the device's numbers up to this one, by event time: a late number changes later answers."""
 
     def transform(batch: pl.DataFrame, context: Context) -> Output:
@@ -97,7 +103,7 @@ def running_total(name: str = "total", version: str = "1", start: int = 0, **cha
     return stage(name, transform, version, context=(_EARLIER,), **changes)
 
 
-def counting(name: str = "count", **changes: object) -> Stage:
+def counting(name: str = "count", **changes: Any) -> Stage:
     """value = how many records of the device came before, kept as state."""
 
     def transform(batch: pl.DataFrame, context: Context) -> Output:
@@ -113,7 +119,7 @@ def counting(name: str = "count", **changes: object) -> Stage:
     return stage(name, transform, keyed_state=True, **changes)
 
 
-def delayed(name: str = "delayed", **changes: object) -> Stage:
+def delayed(name: str = "delayed", **changes: Any) -> Stage:
     """Answers each record `n` milliseconds after it was seen, by a timer whose key is the record's identity."""
 
     def transform(batch: pl.DataFrame, context: Context) -> Output:
