@@ -20,7 +20,7 @@ Pcm16 = npt.NDArray[np.int16]
 Float32 = npt.NDArray[np.float32]
 
 _RATES: Final = (4_000, 384_000)
-_MAX_CHANNELS: Final = 32
+_MAX_CHANNELS: Final = 8
 
 
 def decode(body: bytes, audio_format: str, sample_rate: int, channels: int) -> Float32:
@@ -41,7 +41,7 @@ def decode(body: bytes, audio_format: str, sample_rate: int, channels: int) -> F
         return _raw(*plain)
     frames = _frames(body, container, audio_format)
     # Channels are averaged here: libswresample would add them up, and clip.
-    resampler = av.AudioResampler(format="fltp", rate=RATE)
+    resampler = av.AudioResampler(format="flt", rate=RATE)
     pieces: list[Float32] = []
     length = 0
     try:
@@ -60,8 +60,8 @@ def decode(body: bytes, audio_format: str, sample_rate: int, channels: int) -> F
 
 
 def _mono(frame: av.AudioFrame) -> Float32:
-    """The mean of a planar frame's channels."""
-    mono: Float32 = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+    """The mean of an interleaved frame's channels (of a planar one, PyAV reads past the eighth and crashes)."""
+    mono: Float32 = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).mean(axis=1, dtype=np.float32)
     return mono
 
 
@@ -105,15 +105,22 @@ def _plain_wav(body: bytes) -> tuple[bytes, int, int] | None:
         kind, size = body[at : at + 4], int.from_bytes(body[at + 4 : at + 8], "little")
         if kind == b"fmt " and size >= 16:
             form = struct.unpack_from("<HHIIHH", body.ljust(at + 24, b"\x00"), at + 8)
-        elif kind == b"data" and form is not None:
+        elif kind == b"data":
+            if form is None:
+                return None
             tag, channels, rate, _, align, bits = form
-            if (tag, bits, align) != (1, 16, 2 * channels) or not _RATES[0] <= rate <= _RATES[1] or channels == 0:
+            if (
+                (tag, bits, align) != (1, 16, 2 * channels)
+                or not _RATES[0] <= rate <= _RATES[1]
+                or not 1 <= channels <= _MAX_CHANNELS
+            ):
                 return None
             data = body[at + 8 : at + 8 + size]
             whole = data[: len(data) // align * align]
             return (whole, rate, channels) if whole else None
         at += 8 + size + size % 2
-    return None
+    # FFmpeg would look for the end of a part that is said to be gigabytes long.
+    raise PoisonError(f"wav audio of {len(body)} bytes holds no sound")
 
 
 def _frames(body: bytes, container: str, audio_format: str) -> Iterator[av.AudioFrame]:
@@ -122,11 +129,16 @@ def _frames(body: bytes, container: str, audio_format: str) -> Iterator[av.Audio
             if not opened.streams.audio:
                 raise PoisonError(f"{audio_format} audio holds no sound track")
             context = opened.streams.audio[0].codec_context
+            if context is None:
+                raise PoisonError(f"{audio_format} audio has a codec that is not known")
             if context.sample_rate and not _RATES[0] <= context.sample_rate <= _RATES[1]:
                 raise PoisonError(f"{audio_format} audio has a sample rate of {context.sample_rate} Hz")
             if context.channels > _MAX_CHANNELS:
                 raise PoisonError(f"{audio_format} audio has {context.channels} channels")
-            yield from opened.decode(audio=0)
+            for frame in opened.decode(audio=0):
+                if frame.layout.nb_channels > _MAX_CHANNELS:
+                    raise PoisonError(f"{audio_format} audio has {frame.layout.nb_channels} channels")
+                yield frame
     except av.FFmpegError as error:
         raise _CutError(f"{audio_format} audio can't be decoded: {error.strerror or error}") from error
 

@@ -113,3 +113,10 @@ def test_real_speech_survives_every_encoding() -> None:
     for audio_format in ("flac", "mp3", "aac"):
         sound = decode(encode(samples, audio_format, 44_100, 2), audio_format, 44_100, 2)
         assert sound.std() == pytest.approx(samples.std() / 32_768, rel=0.1)
+
+
+def test_more_channels_than_the_contract_has_are_poison() -> None:
+    body = bytearray(wav(TONE))
+    body[22:24], body[32:34] = struct.pack("<H", 10), struct.pack("<H", 20)
+    with pytest.raises(PoisonError, match="10 channels"):
+        decode(bytes(body), "wav", RATE, 1)
