@@ -2,7 +2,8 @@
 
 A device's chunks are one stream while each begins where the last one ended, give or take `TOLERANCE`; the stream is
 kept between batches. A gap ends it, and so does the first chunk of a new UTC day, so that a recompute of a day needs
-nothing of the day before.
+nothing of the day before. (Speech that begins after midnight in a chunk that began before it belongs to the chunk's
+day: a recompute of the new day alone, which does not read that chunk, marks its row as superseded.)
 
 An open segment is also given when no chunk has followed in time, as if the audio ended there. When a chunk does follow,
 the longer segment takes its place, so the pace at which chunks come does not show in the end.
