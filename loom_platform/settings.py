@@ -165,7 +165,7 @@ def read_endpoints(data_dir: Path) -> dict[str, Any]:
         return {}
     except json.JSONDecodeError as error:
         raise SettingsError(f"{path} is not JSON ({error}); remove it and run `loom up` again") from None
-    return {k: v for k, v in endpoints.items() if k in Settings.model_fields}
+    return {k: v for k, v in endpoints.items() if k in Settings.model_fields and v != ""}
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -1,5 +1,9 @@
 """What is shown when the platform is up."""
 
+import shutil
+import sys
+from pathlib import Path
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -34,7 +38,7 @@ def welcome(platform: Platform, seconds: float) -> RenderableType:
         places.add_row(Text(what, "bold"), Text(url, "cyan"))
     hints = Table.grid(padding=(0, 2))
     for command, what in _NEXT:
-        hints.add_row(Text(f"  {command}", "green"), Text(what, "dim"))
+        hints.add_row(Text(f"  {_typed(command)}", "green"), Text(what, "dim"))
     parts: list[RenderableType] = [
         Text(f"\nLoom is ready ({seconds:.1f} s)\n", "bold green"),
         places,
@@ -49,6 +53,16 @@ def welcome(platform: Platform, seconds: float) -> RenderableType:
             )
         )
     return Group(*parts)
+
+
+def _typed(command: str) -> str:
+    """The command as this shell finds it."""
+    if not command.startswith("loom ") or shutil.which("loom"):
+        return command
+    program = Path(sys.executable).with_name("loom")
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return f"{program} {command.removeprefix('loom ')}"
 
 
 def status_table(status: Status) -> Table:

@@ -101,6 +101,9 @@ def _escaped(value: str) -> str:
 
 def _quoted(name: str, value: str) -> str:
     quote = "'" if '"' in value else '"'
-    if quote in value or "\n" in value:
-        raise SettingsError(f"{name}={value!r}: supervisord cannot pass on a value with both quotes or a line break")
+    # it strips every quote from either end
+    if quote in value or "\n" in value or value.strip("'\"") != value:
+        raise SettingsError(
+            f"{name}={value!r}: supervisord cannot pass on these quotes or line breaks; do without them"
+        )
     return quote + _escaped(value) + quote
