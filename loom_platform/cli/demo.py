@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from io import TextIOWrapper
 
     from loom_platform.demo.events import DemoConfig
@@ -15,9 +16,16 @@ app = typer.Typer()
 
 _SIMULATION = "The simulated day"
 _FILES = "Files"
+# One line for each paragraph: the help is wrapped to the terminal, and keeps line ends.
+_HELP = (
+    "Send a simulated person's day: positions along real tracks, motion, pulse, power, surroundings and speech.\n\n"
+    "The API takes what is at most 24 hours old, so the day lies in the past and ends now: at --speed 60 a day of 24 "
+    "hours begins 23.6 hours ago and is sent in 24 minutes. At --speed 1 everything happens in the present. "
+    "Ctrl-C ends it at any time."
+)
 
 
-@app.command()
+@app.command(help=_HELP)
 def demo(
     speed: Annotated[
         float, typer.Option(min=0.0, help="Seconds of the day that pass in one; 0 sends as fast as the API accepts.")
@@ -67,12 +75,7 @@ def demo(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON, and no progress.")] = False,
 ) -> None:
-    """Send a simulated person's day: positions along real tracks, motion, pulse, power, surroundings and speech.
-
-    The API takes what is at most 24 hours old, so the day lies in the past and ends now: at --speed 60 a day of 24
-    hours begins 23.6 hours ago and is sent in 24 minutes. At --speed 1 everything happens in the present. Ctrl-C
-    ends it at any time.
-    """
+    """Send a simulated person's day."""
     import asyncio
     import json
     from contextlib import ExitStack
@@ -109,9 +112,7 @@ def demo(
         interrupted = False
         try:
             with Progress(config, target, report, what_is_true, quiet=as_json):
-                asyncio.run(send(events, target, report, on_acknowledged))
-        except KeyboardInterrupt:
-            interrupted = True
+                interrupted = asyncio.run(_until_signalled(send(events, target, report, on_acknowledged)))
         finally:
             if truth is not None:
                 document = truth_document(what_is_true, report.began)
@@ -121,6 +122,21 @@ def demo(
         complaints.print(f"refused: {refusal}", style="red", markup=False)
     if interrupted or report.refused:
         raise typer.Exit(130 if interrupted else 1)
+
+
+async def _until_signalled(sending: "Coroutine[None, None, None]") -> bool:
+    """Await `sending`; True when Ctrl-C or SIGTERM ended it."""
+    import asyncio
+    import signal
+
+    task = asyncio.ensure_future(sending)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        return True
+    return False
 
 
 def _seconds(hours: float | None, speed: float) -> float:
