@@ -119,7 +119,8 @@ BEGIN
         part := target || '_p' || to_char(day, 'YYYYMMDD');
         IF to_regclass(quote_ident(part)) IS NULL THEN
             PERFORM pg_advisory_xact_lock(hashtext('loom_ensure_partitions'), hashtext(target));
-            IF to_regclass(quote_ident(part)) IS NULL THEN
+            -- not to_regclass again: waiting for the lock does not refresh the cache that it answers from
+            IF NOT EXISTS (SELECT FROM pg_class WHERE relname = part AND relnamespace = current_schema()::regnamespace) THEN
                 EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, target);
                 EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', target, part,
                                day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');

@@ -178,11 +178,7 @@ class BatchRunner:
         for sink in self._stage.sinks:
             rows = applied.rows(sink)
             if rows is not None:
-                rows = finish(rows, self._stage, self._config.run_id)
-                if sink.table.derived:
-                    # A client's retry in the same batch gives the same answer twice.
-                    rows = rows.unique(["timestamp", "message_id"], keep="first", maintain_order=True)
-                frames[sink] = rows
+                frames[sink] = finish(rows, self._stage, self._config.run_id)
         return frames
 
     def _bury(self, records: Records, poison: Mapping[int, tuple[str, str]]) -> None:

@@ -1,8 +1,10 @@
-"""The engine's connections to PostgreSQL."""
+"""The engine's connections to PostgreSQL, and what it says there of itself."""
 
 from typing import Any
 
 import psycopg
+
+from loom_models.stage import Stage
 
 _OPTIONS = "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off"
 
@@ -16,3 +18,10 @@ def connect(database_url: str, application_name: str) -> psycopg.Connection[Any]
     return psycopg.connect(
         database_url, autocommit=True, options=_OPTIONS, application_name=application_name[:63], connect_timeout=5
     )
+
+
+def register(connection: psycopg.Connection[Any], stage: Stage) -> None:
+    """Remember that this version of `stage` runs; the first one is the one that is shown."""
+    known = (stage.name, stage.version)
+    connection.execute("INSERT INTO stage_versions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING", known)
+    connection.execute("INSERT INTO stage_promotions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING", known)

@@ -20,7 +20,7 @@ from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, Output, Stage
 from loom_platform.stream.apply import Applied, apply, finish, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, Outcome
 from loom_platform.stream.config import StreamConfig
-from loom_platform.stream.database import connect
+from loom_platform.stream.database import connect, register
 from loom_platform.stream.decode import decode
 from loom_platform.stream.report import StageReport, StageSummary
 from loom_platform.stream.source import Source, offset_at
@@ -45,6 +45,7 @@ def recompute(
     """
     statistics = Statistics(stage)
     with connect(config.database_url, f"loom recompute {stage.name}") as connection:
+        register(connection, stage)
         if stage.landing:
             _land_again(stage, first_day, last_day, config, connection, statistics, stop)
             _tell(statistics, on_report)

@@ -14,7 +14,7 @@ from loom_platform.stream import offsets
 from loom_platform.stream.apply import no_timers
 from loom_platform.stream.batch import BatchRunner
 from loom_platform.stream.config import StreamConfig
-from loom_platform.stream.database import connect
+from loom_platform.stream.database import connect, register
 from loom_platform.stream.decode import Decoded, decode
 from loom_platform.stream.errors import ProduceError, TopicRecreatedError
 from loom_platform.stream.landed import Landed
@@ -38,8 +38,6 @@ ORDER BY due_at LIMIT 1000
 _NEXT_DUE = """
 SELECT extract(epoch FROM min(due_at) - now())::float8 FROM stream_timers WHERE stage = %s AND stage_version = %s
 """
-_REGISTER = "INSERT INTO stage_versions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-_PROMOTE_FIRST = "INSERT INTO stage_promotions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 AWAY = (DependencyError, ProduceError, psycopg.OperationalError, psycopg.InterfaceError)
 """What is tried again with back-off: nothing is wrong with the records."""
 
@@ -89,8 +87,7 @@ class Worker:
             sink = Sink(config.bootstrap_servers, config.topic_prefix)
             reader = Reader(lambda: self._read(source))
             try:
-                connection.execute(_REGISTER, (stage.name, stage.version))
-                connection.execute(_PROMOTE_FIRST, (stage.name, stage.version))
+                register(connection, stage)
                 self._loop(connection, source, sink, reader)
             finally:
                 reader.close()

@@ -106,7 +106,7 @@ class Writer:
                     t=target, n=names, s=staging
                 )
             ).rowcount
-        scope = (*table.scope, "stage_version")
+        scope = (*table.scope, "stage", "stage_version")
         self._connection.execute(
             sql.SQL(
                 "UPDATE {t} AS t SET superseded_at = now() FROM (SELECT DISTINCT {cols} FROM {s}) AS s WHERE {same} "
