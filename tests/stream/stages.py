@@ -11,6 +11,7 @@ from loom_contracts.ddl import create_table
 from loom_contracts.message import DerivedMessage, Message
 from loom_contracts.payloads.common import JsonObject
 from loom_contracts.topic import Topic
+from loom_models.errors import PoisonError
 from loom_models.ids import namespace_of, with_ids
 from loom_models.landing import landing_stage
 from loom_models.stage import BatchPolicy, Context, ContextQuery, Output, Stage
@@ -139,3 +140,14 @@ def delayed(name: str = "delayed", **changes: Any) -> Stage:
         return Output({ANSWERS: answers(rows, context, name)} if rows.height else {}, timers=timers)
 
     return stage(name, transform, **changes)
+
+
+def breaking_on(n: int, error: Exception | None = None, name: str = "broken") -> Stage:
+    """value = n; raises where a batch has `n`."""
+
+    def transform(batch: pl.DataFrame, context: Context) -> Output:
+        if (batch["n"] == n).any():
+            raise error or PoisonError("this one")
+        return Output({ANSWERS: answers(batch.with_columns(pl.col("n").alias("value")), context, name)})
+
+    return stage(name, transform)

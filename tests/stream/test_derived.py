@@ -10,7 +10,7 @@ import pytest
 
 from loom_contracts.payloads.processing import DeadLetter
 from loom_models.errors import DependencyError, PoisonError
-from loom_models.stage import Context, Output, Stage
+from loom_models.stage import Context, Output
 from tests.stream.bench import Bench, eventually
 from tests.stream.stages import (
     ANSWERS,
@@ -18,6 +18,7 @@ from tests.stream.stages import (
     NUMBERS,
     Answer,
     answers,
+    breaking_on,
     counting,
     delayed,
     number,
@@ -93,17 +94,8 @@ def test_an_answer_that_is_true_again_is_current_again(bench: Bench) -> None:
     assert bench.rows("SELECT value FROM test_number_answered WHERE superseded_at IS NOT NULL") == [(55,)]
 
 
-def breaking(name: str, error: Exception, on: int = 13) -> Stage:
-    def transform(batch: pl.DataFrame, context: Context) -> Output:
-        if (batch["n"] == on).any():
-            raise error
-        return Output({ANSWERS: answers(batch.with_columns(pl.col("n").alias("value")), context, name)})
-
-    return stage(name, transform)
-
-
 def test_dead_letters_keep_the_bytes_in_the_table_and_on_their_topic(bench: Bench) -> None:
-    broken = breaking("broken", PoisonError("thirteen"))
+    broken = breaking_on(13, PoisonError("thirteen"))
     bench.prepare(broken)
     bad = [
         b"not json",
@@ -143,7 +135,7 @@ def test_dead_letters_keep_the_bytes_in_the_table_and_on_their_topic(bench: Benc
 
 @pytest.mark.parametrize("at", [0, 1, 62, 99])
 def test_a_record_that_breaks_the_transform_is_found_among_its_neighbours(bench: Bench, at: int) -> None:
-    broken = breaking("broken", ZeroDivisionError("no way"), on=-1)
+    broken = breaking_on(-1, ZeroDivisionError("no way"))
     bench.prepare(broken)
     bench.send(NUMBERS, *(number(n, -1 if n == at else n) for n in range(100)))
     (summary,) = bench.drain(broken)
@@ -249,7 +241,7 @@ def test_a_timer_fires_in_a_quiet_stream(bench: Bench) -> None:
 def test_a_timer_survives_a_restart_and_is_due_in_the_next_run(bench: Bench) -> None:
     late = delayed()
     bench.prepare(late)
-    bench.send(NUMBERS, number(1, 300))
+    bench.send(NUMBERS, number(1, 2_500))
     bench.drain(late)
     assert current(bench) == []
     with bench.start(late):
