@@ -160,7 +160,16 @@ def settings() -> dict[str, set[str]]:
             else:
                 text = str(default)
             found.setdefault(f"LOOM_{name.upper()}", set()).add(text)
-    return found
+    return found | {variable: {""} for variable in variables(typer.main.get_command(app))}
+
+
+def variables(command: Any) -> Iterator[str]:
+    """Variables that stand for an option of a command."""
+    for parameter in command.params:
+        named = parameter.envvar or ()
+        yield from (named,) if isinstance(named, str) else named
+    for inner in getattr(command, "commands", {}).values():
+        yield from variables(inner)
 
 
 def reference() -> dict[str, str]:
