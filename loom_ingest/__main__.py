@@ -18,7 +18,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"loom_ingest: {error}\n")
         return 2
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_threshold)
     # uvicorn repeats the signal when it has shut down, to whoever handled it before.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
@@ -30,7 +30,7 @@ def main() -> int:
         loop="uvloop",
         http="httptools",
         log_config=None,
-        log_level=settings.log_level.lower(),
+        log_level=settings.log_threshold.lower(),
         access_log=False,
         server_header=False,
         proxy_headers=False,

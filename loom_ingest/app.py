@@ -79,7 +79,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
 def app_from_environment() -> FastAPI:
     """The service as the environment describes it: the factory of each worker process."""
     settings = load_settings()
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_threshold)
     app = create_app(settings)
     # Full collections walk every imported module's objects; those live as long as the process does.
     gc.collect()

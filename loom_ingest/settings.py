@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     port: Port = 8000
     workers: int = Field(1, ge=1, le=64)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    debug: bool = False
+    debug: bool = Field(False, description="Log at DEBUG; payloads stay out of the log then too.")
     environment: Literal["development", "staging", "production"] = "development"
     cors_origins: Annotated[tuple[str, ...], NoDecode] | None = Field(
         None, description="Comma-separated origins; `*` in development and none otherwise when it is not set."
@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         if self.environment == "production" and "*" in self.allowed_origins:
             raise ValueError("LOOM_CORS_ORIGINS=*: not in production; list the origins of your pages")
         return self
+
+    @property
+    def log_threshold(self) -> str:
+        """The least level that is logged."""
+        return "DEBUG" if self.debug else self.log_level
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import os
 import re
 from typing import Final
-from uuid import UUID
 
 _TRACEPARENT: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -20,8 +19,7 @@ class RequestContext:
     __slots__ = ("flags", "inherited", "request_id", "span_id", "trace_id")
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        random = os.urandom(40)
-        text = random.hex()
+        text = os.urandom(40).hex()
         self.trace_id = text[:32]
         self.span_id = text[32:48]
         self.flags = "01"
@@ -33,7 +31,8 @@ class RequestContext:
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 self.request_id = value.decode()
         if not self.request_id:
-            self.request_id = str(UUID(bytes=random[24:], version=4))
+            # A version 4 UUID, without the cost of an object.
+            self.request_id = f"{text[48:56]}-{text[56:60]}-4{text[61:64]}-a{text[65:68]}-{text[68:80]}"
 
     def _inherit(self, value: bytes) -> None:
         match = _TRACEPARENT.fullmatch(value.strip())

@@ -87,8 +87,10 @@ def read_partitions(bootstrap_servers: str, topic: str) -> list[tuple[int, Recor
             place = TopicPartition(topic, partition)
             _, end = consumer.get_watermark_offsets(place, timeout=20)
             consumer.assign([TopicPartition(topic, partition, 0)])
-            while end and consumer.position([place])[0].offset < end:
-                for message in consumer.consume(1000, timeout=1.0):
+            position = 0
+            while position < end:
+                for message in consumer.consume(min(1000, end - position), timeout=5.0):
+                    position = (message.offset() or 0) + 1
                     assert message.error() is None
                     key, value, headers = message.key(), message.value(), message.headers()
                     assert isinstance(key, bytes)
