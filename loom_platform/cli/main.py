@@ -9,6 +9,8 @@ import typer
 FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("services", None),
     ("db", "db"),
+    ("lag", None),
+    ("recompute", None),
     ("offsets", "offsets"),
     ("topics", "topics"),
     ("demo", None),
@@ -25,3 +27,6 @@ app = typer.Typer(
 
 for _module, _name in FAMILIES:
     app.add_typer(import_module(f"loom_platform.cli.{_module}").app, name=_name)
+
+if __name__ == "__main__":
+    app()

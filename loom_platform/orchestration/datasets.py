@@ -20,14 +20,15 @@ def kept_up_to_date() -> dg.AutomationCondition[dg.AssetKey]:
     """A partition is asked for at once when it is missing and its source is not; then, when its source has changed
     since, at the next quarter of an hour. `eager()` looks only at the latest partition and knows no pace: a live
     stream would have it run every half a minute."""
-    missing = dg.AutomationCondition.missing() & dg.AutomationCondition.any_deps_match(
-        ~dg.AutomationCondition.missing()
+    # Not "newly missing", as in `eager()`: days that were there before Dagster first looked count too.
+    missing = (
+        dg.AutomationCondition.missing()
+        & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
+        & ~dg.AutomationCondition.execution_failed()
     )
     stale = dg.AutomationCondition.any_deps_updated().since_last_handled()
     due = stale & dg.AutomationCondition.cron_tick_passed(REFRESH_CRON)
-    return ((missing.newly_true().since_last_handled() | due) & ~dg.AutomationCondition.in_progress()).with_label(
-        "kept up to date"
-    )
+    return ((missing | due) & ~dg.AutomationCondition.in_progress()).with_label("kept up to date")
 
 
 def _columns() -> dg.TableSchema:

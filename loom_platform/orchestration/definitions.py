@@ -11,6 +11,7 @@ from loom_platform.orchestration.checks import health_checks, health_sensor
 from loom_platform.orchestration.datasets import automation_sensor, dataset_assets
 from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.platform import Platform
+from loom_platform.orchestration.schedules import maintenance_job, maintenance_schedule
 from loom_platform.orchestration.sensors import stream_job, stream_sensor
 
 
@@ -21,10 +22,12 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
     landing = [s for s in stages if s.landing]
     jobs = [stream_job(g) for g in groups]
     datasets = dataset_assets()
+    maintenance = maintenance_job()
     return dg.Definitions(
         assets=[*(stream_assets(g, landing) for g in groups), *datasets],
         asset_checks=[health_checks(stages)],
-        jobs=jobs,
+        jobs=[*jobs, maintenance],
+        schedules=[maintenance_schedule(maintenance)],
         sensors=[
             *(stream_sensor(g, j) for g, j in zip(groups, jobs, strict=True)),
             automation_sensor(datasets),

@@ -63,8 +63,11 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 
 
 def psycopg2_url(url: str) -> str:
-    """`url` with the driver that dagster-postgres' code is written for; SQLAlchemy 2.1 would choose another."""
+    """`url` as dagster-postgres needs it: with the driver that its code is written for (SQLAlchemy 2.1 would choose
+    another), and sessions in UTC, which is what dagster takes the server's own timestamps for."""
     parsed = sqlalchemy.make_url(url)
+    if "options" not in parsed.query:
+        parsed = parsed.update_query_dict({"options": "-c timezone=UTC"})
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg2")
     return parsed.render_as_string(hide_password=False)
