@@ -184,7 +184,7 @@ def test_the_service_outlives_its_broker(own_broker: OwnBroker) -> None:
         # Away from the start.
         assert httpx.get(f"{server.url}/healthz").json()["kafka_connected"] is False
         assert not ready()
-        refused_in_time(1)
+        refused_in_time(3)
 
         own_broker.start()
         create_topics(own_broker.kafka.bootstrap_servers, topics=LANDED)
@@ -193,10 +193,10 @@ def test_the_service_outlives_its_broker(own_broker: OwnBroker) -> None:
 
         # Killed.
         own_broker.kill()
-        refused_in_time(4)
-        refused_in_time(4)
+        refused_in_time(8)
+        refused_in_time(8)
         wait_for(lambda: not ready(), "the service to notice", 10)
-        refused_in_time(1)
+        refused_in_time(3)
         assert httpx.get(f"{server.url}/healthz").status_code == 200
         own_broker.start()
         wait_for(ready, "the service to find the broker again", 20)
@@ -204,9 +204,9 @@ def test_the_service_outlives_its_broker(own_broker: OwnBroker) -> None:
 
         # Stopped: its connections stay open and nothing answers.
         own_broker.signal(signal.SIGSTOP)
-        refused_in_time(4)
+        refused_in_time(8)
         wait_for(lambda: not ready(), "the service to notice", 15)
-        refused_in_time(1)
+        refused_in_time(3)
         own_broker.signal(signal.SIGCONT)
         wait_for(ready, "the service to find the broker once more", 30)
         assert [post().status_code for _ in range(5)] == [201] * 5
