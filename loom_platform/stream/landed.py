@@ -25,6 +25,12 @@ class Landed:
                 self._offsets[topic, partition] = offset
             self._bell.notify_all()
 
+    def forget(self, topic: str) -> None:
+        """What was known of `topic` may not have outlived a crash of the database: ask it again."""
+        with self._bell:
+            for known in [k for k in self._offsets if k[0] == topic]:
+                del self._offsets[known]
+
     def reached(
         self, connection: psycopg.Connection[Any], landing_stage: str, topic: str, ends: Mapping[int, int]
     ) -> bool:

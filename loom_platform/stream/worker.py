@@ -102,6 +102,8 @@ class Worker:
         source.assign(self._positions)
         if self.stage.landing:
             self._landed.advance(self._topic, self._positions)
+        else:
+            self._landed.forget(self._topic)
         self.statistics.wait(None)
         return state.topic_id
 
