@@ -20,7 +20,10 @@ LONGEST_GAP = timedelta(minutes=5)
 
 @dataclass
 class Pending:
-    """What one stage did to one sink since it was last told. Latencies: row-weighted p50, worst p95 of the parts."""
+    """What one stage did to one sink since it was last told.
+
+    Latencies of several reports are joined: the mean p50 by records, the worst p95 and p99.
+    """
 
     stage: str
     version: str
@@ -29,7 +32,9 @@ class Pending:
     offsets: dict[int, tuple[int, int]] = field(default_factory=dict)
     p50: float | None = None
     p95: float | None = None
+    p99: float | None = None
     weight: int = 0
+    records: int = 0
     dead_letters: int = 0
     batches: int = 0
 
@@ -40,12 +45,13 @@ class Pending:
         for partition, (start, end) in report.offsets.items():
             self.offsets[partition] = (self.offsets.get(partition, (start, end))[0], end)
         if report.latency_p50_seconds is not None:
-            new = max(1, report.rows)
+            new = max(1, report.records)
             known = self.p50 if self.p50 is not None else report.latency_p50_seconds
             self.p50 = (known * self.weight + report.latency_p50_seconds * new) / (self.weight + new)
             self.weight += new
-        if report.latency_p95_seconds is not None:
-            self.p95 = max(self.p95 or 0.0, report.latency_p95_seconds)
+        self.p95 = _worst(self.p95, report.latency_p95_seconds)
+        self.p99 = _worst(self.p99, report.latency_p99_seconds)
+        self.records += report.records
         self.dead_letters += report.dead_letters
         self.batches += report.batches
 
@@ -58,20 +64,22 @@ class Pending:
         """Numbers, so that the UI plots them. `records` and offsets are of the whole interval, `rows` of the day."""
         numbers: dict[str, dg.MetadataValue] = {
             "rows": dg.MetadataValue.int(rows),
+            "records": dg.MetadataValue.int(self.records),
             "batches": dg.MetadataValue.int(self.batches),
             "dead_letters": dg.MetadataValue.int(self.dead_letters),
             "version": dg.MetadataValue.text(self.version),
         }
-        if self.offsets:
-            numbers["records"] = dg.MetadataValue.int(sum(end - start for start, end in self.offsets.values()))
         for partition, (start, end) in sorted(self.offsets.items()):
             numbers[f"offset_from_p{partition}"] = dg.MetadataValue.int(start)
             numbers[f"offset_to_p{partition}"] = dg.MetadataValue.int(end)
-        if self.p50 is not None:
-            numbers["latency_p50_seconds"] = dg.MetadataValue.float(round(self.p50, 4))
-        if self.p95 is not None:
-            numbers["latency_p95_seconds"] = dg.MetadataValue.float(round(self.p95, 4))
+        for name, latency in (("p50", self.p50), ("p95", self.p95), ("p99", self.p99)):
+            if latency is not None:
+                numbers[f"latency_{name}_seconds"] = dg.MetadataValue.float(round(latency, 4))
         return numbers
+
+
+def _worst(known: float | None, new: float | None) -> float | None:
+    return known if new is None else new if known is None else max(known, new)
 
 
 class Reporter:
