@@ -1,0 +1,55 @@
+"""A stream run in a process of its own, which stops or kills itself at a named point: `python -m tests.stream.process`.
+
+Its only argument is JSON: `config` (of StreamConfig), `stages` (names of STAGES), `at` (point, how many times it is
+passed before), `signal`. SIGTERM ends the run between two batches. It prints its summaries as JSON.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+from loom_models.stage import BatchPolicy, Stage
+from loom_platform.stream.api import StreamConfig, run_stream
+from tests.stream.stages import LANDING, running_total, twice
+
+POLICY = BatchPolicy(max_rows=30, max_wait=timedelta(milliseconds=10))
+STAGES: dict[str, Stage] = {
+    LANDING.name: LANDING,
+    "twice": twice(policy=POLICY),
+    "total": running_total(policy=POLICY),
+}
+
+
+def main(order: dict[str, Any]) -> None:
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    passed = 0
+    lock = threading.Lock()
+
+    def on_point(point: str) -> None:
+        nonlocal passed
+        if order.get("at") is None or point != order["at"][0]:
+            return
+        with lock:
+            passed += 1
+            if passed == order["at"][1] + 1:
+                os.kill(os.getpid(), order["signal"])
+
+    config = StreamConfig(
+        **order["config"],
+        idle_timeout=timedelta(seconds=60),
+        lease_duration=timedelta(seconds=order.get("lease_seconds", 10)),
+        on_point=on_point,
+    )
+    stages = [STAGES[name] for name in order["stages"]]
+    summaries = run_stream(stages, config, on_report=lambda _: None, stop=stop, landing_stages=[LANDING])
+    sys.stdout.write(json.dumps([asdict(s) for s in summaries]))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
