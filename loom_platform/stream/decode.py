@@ -176,6 +176,8 @@ def _canonical(records: Records, position: int, codec: _Codec) -> bytes:
     for name, item in fields.items():
         if isinstance(item, str) and "\x00" in item:
             raise ValueError(f"{name}: text holds a NUL character, which no table can keep: remove it at the sender")
+        if isinstance(item, int) and not -(2**63) <= item < 2**63:
+            raise ValueError(f"{name}: {item} does not fit into 64 bits")
     return json.dumps(fields, separators=(",", ":")).encode()
 
 

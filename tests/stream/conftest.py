@@ -30,7 +30,12 @@ def stream_database_url(server_url: str, template_database: str) -> Iterator[str
 @pytest.fixture
 def database_url(stream_database_url: str) -> Iterator[str]:
     yield stream_database_url
-    with psycopg.connect(stream_database_url, autocommit=True) as connection:
+    empty(stream_database_url)
+
+
+def empty(database_url: str) -> None:
+    """Remove every row, except for what migrations have written."""
+    with psycopg.connect(database_url, autocommit=True) as connection:
         names = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') "
             "AND NOT relispartition AND relname NOT LIKE '%%yoyo%%' AND relname <> ALL(%s)",
