@@ -103,7 +103,5 @@ def _quoted(name: str, value: str) -> str:
     quote = "'" if '"' in value else '"'
     # it strips every quote from either end
     if quote in value or "\n" in value or value.strip("'\"") != value:
-        raise SettingsError(
-            f"{name}={value!r}: supervisord cannot pass on these quotes or line breaks; do without them"
-        )
+        raise SettingsError(f"{name}={value!r}: supervisord cannot pass on its quotes or line breaks; drop them")
     return quote + _escaped(value) + quote

@@ -75,12 +75,13 @@ def end(processes: Iterable[psutil.Process], timeout: float = 10.0) -> None:
             elif parent is None or parent.name() != "postgres":
                 process.send_signal(signal.SIGINT)
     _, alive = psutil.wait_procs(everyone.values(), timeout)
-    servers = [p for p in alive if _name(p) == "postgres"]
+    servers = [p for p in alive if name_of(p) == "postgres"]
     _kill(p for p in alive if p not in servers)
     _kill(psutil.wait_procs(servers, 2 * timeout)[1])
 
 
-def _name(process: psutil.Process) -> str:
+def name_of(process: psutil.Process) -> str:
+    """Its name; empty when it has ended."""
     try:
         return process.name()
     except psutil.Error:

@@ -21,6 +21,7 @@ from loom_platform.supervise.services import Embedded, Service, all_services, em
 from loom_platform.supervise.stopping import Progress, end_leftovers, stop_services, supervisor_of
 
 READY_TIMEOUT_SECONDS = 120.0
+EXTERNAL_TIMEOUT_SECONDS = 20.0
 GIVE_UP_AFTER_DEATHS = 3
 
 
@@ -98,7 +99,8 @@ def _start_all(platform: Platform, progress: Progress) -> None:
             if failed.is_set():
                 return
         try:
-            _start_one(platform, service, progress, failed)
+            if not _start_one(platform, service, progress, failed):
+                return
         except PlatformError as error:
             failed.set()
             errors.append(error)
@@ -117,12 +119,16 @@ def _start_all(platform: Platform, progress: Progress) -> None:
             failed.set()
             raise
     if errors:
-        raise ServiceError("\n\n".join(str(error) for error in errors))
+        told = "\n\n".join(str(error) for error in errors)
+        raise ServiceError(
+            f"{told}\n\nThe rest runs on: `loom status` tells what. Mend it and `loom up`, or `loom down`"
+        )
 
 
-def _start_one(platform: Platform, service: Service, progress: Progress, failed: threading.Event) -> None:
+def _start_one(platform: Platform, service: Service, progress: Progress, failed: threading.Event) -> bool:
     supervisor = platform.supervisor
     began = time.monotonic()
+    patience = READY_TIMEOUT_SECONDS if service.launch else EXTERNAL_TIMEOUT_SECONDS
     deaths: set[float] = set()
     started = 0.0
     progress(service.name, "starting", "")
@@ -138,12 +144,13 @@ def _start_one(platform: Platform, service: Service, progress: Progress, failed:
                 raise _broken(platform, service, "it ends as soon as it is started")
         if (service.answers or service.probe)(started):
             break
-        if time.monotonic() - began > READY_TIMEOUT_SECONDS:
-            raise _broken(platform, service, f"it was not ready after {READY_TIMEOUT_SECONDS:.0f} s")
+        if time.monotonic() - began > patience:
+            raise _broken(platform, service, f"it was not ready after {patience:.0f} s")
         if failed.is_set():
-            raise _broken(platform, service, "given up, because another service failed")
+            return False
         time.sleep(0.1)
     _finish(platform, service, progress)
+    return True
 
 
 def _finish(platform: Platform, service: Service, progress: Progress) -> None:
