@@ -123,9 +123,10 @@ class Source:
             raise DependencyError(f"broker: {error.args[0].str()}") from error
         return TopicState(str(description.topic_id), ranges)
 
-    def topic_id(self) -> str:
-        """Kafka's present identity of the topic; raises as `describe` does."""
-        return str(self._description().topic_id)
+    def identity(self) -> tuple[str, int]:
+        """Kafka's present identity of the topic, and how many partitions it has; raises as `describe` does."""
+        description = self._description()
+        return str(description.topic_id), len(description.partitions)
 
     def _description(self) -> Any:
         try:
@@ -190,6 +191,10 @@ class Source:
 
 class OffsetsMovedError(DependencyError):
     """The broker refused an offset: the topic must be looked at again."""
+
+
+class PartitionsAddedError(DependencyError):
+    """The topic has more partitions than were assigned."""
 
 
 def offset_at(source: Source, moment_ms: int, timeout: timedelta = timedelta(seconds=10)) -> dict[int, int]:

@@ -21,7 +21,7 @@ from loom_platform.stream.landed import Landed
 from loom_platform.stream.lease import Lease
 from loom_platform.stream.reader import Reader
 from loom_platform.stream.sink import Sink
-from loom_platform.stream.source import FIRST_WAIT_SECONDS, OffsetsMovedError, Records, Source
+from loom_platform.stream.source import FIRST_WAIT_SECONDS, OffsetsMovedError, PartitionsAddedError, Records, Source
 from loom_platform.stream.statistics import Statistics
 
 log = logging.getLogger(__name__)
@@ -134,7 +134,12 @@ class Worker:
         # Offsets can have holes (transaction markers, compaction): the fence is on what this run has stored before.
         spans = {p: (self._positions[p], end) for p, (_, end) in records.spans.items()}
         started = time.monotonic()
-        outcome = runner.run(records, decoded, spans, due)
+        try:
+            outcome = runner.run(records, decoded, spans, due)
+        except psycopg.Error:
+            # It may have been too much for the server's time limits: then it would be for ever.
+            self._rows = max(1, min(self._rows, len(records)) // 2)
+            raise
         elapsed = time.monotonic() - started
         self._positions.update({p: end for p, (_, end) in spans.items()})
         if self.stage.landing:
@@ -164,12 +169,18 @@ class Worker:
             self._renew_at = time.monotonic() + self._config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
 
     def _look_at_topic(self, source: Source, topic_id: str) -> None:
-        """A topic that is made again while it is read gives no error: its offsets go on as if nothing had happened."""
+        """A topic that is made again while it is read gives no error: its offsets go on as if nothing had happened.
+
+        Raises PartitionsAddedError, which begins a new session, when there is more to read than before.
+        """
         if time.monotonic() < self._look_at:
             return
-        found = source.topic_id()
+        found, partitions = source.identity()
         if found != topic_id:
             raise TopicRecreatedError(self.stage.name, self._topic, topic_id, found)
+        index, count = self._config.shard
+        if len(self._positions) < len(range(index, partitions, count)):
+            raise PartitionsAddedError(f"topic {self._topic} has got new partitions")
         self._look_at = time.monotonic() + _LOOK_AT_TOPIC_SECONDS
 
     def _first_wait(self) -> float:

@@ -398,14 +398,33 @@ def test_many_partitions_are_read_in_order(bench: Bench) -> None:
 def test_partitions_that_are_added_are_read_from_their_first_record(bench: Bench) -> None:
     bench.prepare(LANDING)
     bench.send(NUMBERS, number(1, 1))
-    bench.drain(LANDING)
-    for future in bench.admin.create_partitions([NewPartitions(bench.name(NUMBERS), 2)]).values():
-        future.result(timeout=20)
-    eventually(lambda: len(bench.admin.list_topics(timeout=10).topics[bench.name(NUMBERS)].partitions) == 2)
-    bench.fresh_producer()
-    bench.send(NUMBERS, number(2, 2), partition=1)
-    bench.drain(LANDING)
+    with bench.start(LANDING, idle_timeout=LONG):
+        eventually(lambda: bench.done(LANDING))
+        for future in bench.admin.create_partitions([NewPartitions(bench.name(NUMBERS), 2)]).values():
+            future.result(timeout=20)
+        eventually(lambda: len(bench.admin.list_topics(timeout=10).topics[bench.name(NUMBERS)].partitions) == 2)
+        bench.fresh_producer()
+        bench.send(NUMBERS, number(2, 2), partition=1)
+        eventually(lambda: bench.done(LANDING))
     assert stored(bench) == [1, 2]
+
+
+def test_a_batch_that_is_too_much_for_the_server_is_made_smaller(bench: Bench) -> None:
+    """As when a time limit of the server ends the statement: at the same size it would fail for ever."""
+    heights: list[int] = []
+
+    def transform(batch: pl.DataFrame, context: Context) -> Output:
+        heights.append(batch.height)
+        if batch.height > 50:
+            raise psycopg.errors.QueryCanceled("canceling statement due to statement timeout")
+        return Output({})
+
+    heavy = stage("heavy", transform)
+    bench.prepare(heavy)
+    bench.send(NUMBERS, *(number(n, n) for n in range(100)))
+    bench.drain(heavy)
+    assert max(heights) > 50
+    assert bench.rows("SELECT count(*) FROM processing_errors") == [(0,)]
 
 
 def test_reports_add_up_to_what_was_done(bench: Bench) -> None:
