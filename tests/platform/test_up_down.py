@@ -17,8 +17,10 @@ import psutil
 import psycopg
 import pytest
 
+from loom_platform.embedded.process import free_port
 from loom_platform.supervise import instance
 from loom_platform.supervise.config import fingerprint
+from loom_platform.supervise.endpoints import PORTS
 from loom_platform.supervise.services import REPOSITORY
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(400)]
@@ -55,7 +57,9 @@ def loom(server_dir: Path, request: pytest.FixtureRequest) -> Iterator[Loom]:
     data_dir = server_dir / request.node.name
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LOOM_")}
     cache = {"LOOM_CACHE_DIR": os.environ["LOOM_CACHE_DIR"]} if "LOOM_CACHE_DIR" in os.environ else {}
-    loom = Loom(data_dir, environment | cache | {"LOOM_DATA_DIR": str(data_dir)})
+    # not the defaults, which another platform on this machine may be about to take
+    ports = {f"LOOM_{name.upper()}": str(free_port()) for name in PORTS}
+    loom = Loom(data_dir, environment | cache | ports | {"LOOM_DATA_DIR": str(data_dir)})
     yield loom
     loom.run("down", check=False)
     instance.end(loom.processes())
