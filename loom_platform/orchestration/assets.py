@@ -61,7 +61,7 @@ def _stream(
 ) -> None:
     reporter = Reporter(lambda events: _tell(context, events))
     base = timedelta(seconds=platform.settings().stream_idle_timeout_seconds)
-    config = platform.stream_config(context.run_id, idle_timeout=idle_timeout(base, _opened_lately(context, group)))
+    config = platform.stream_config(context.run.run_id, idle_timeout=idle_timeout(base, _opened_lately(context, group)))
 
     def on_report(report: StageReport) -> None:
         try:
@@ -83,7 +83,7 @@ def _recompute(
 ) -> Iterator[dg.MaterializeResult[None]]:
     keys = context.partition_key_range
     first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
-    config = platform.stream_config(context.run_id)
+    config = platform.stream_config(context.run.run_id)
     for stage in stages:
         done: dict[Topic, Pending] = {sink: Pending(stage.name, stage.version, sink) for sink in stage.sinks}
         reports: list[StageReport] = []

@@ -71,7 +71,7 @@ def places_visited_asset() -> dg.AssetsDefinition:
             """Compute each day of the run."""
             with platform.connect("places_visited") as connection:
                 for key in context.partition_keys:
-                    found = places.compute_day(connection, date.fromisoformat(key), context.run_id)
+                    found = places.compute_day(connection, date.fromisoformat(key), context.run.run_id)
                     metadata = {
                         "rows": found.height,
                         "visits": int(found["visits"].sum()),

@@ -6,7 +6,7 @@ Loom's settings, so a run, the daemon and the webserver all find it as the rest 
 """
 
 import os
-import weakref
+import threading
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -24,24 +24,20 @@ RECYCLE_SECONDS = 1800
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
-    """DagsterPostgresStorage whose three parts share one engine; the webserver has pools of dagster's own."""
+    """DagsterPostgresStorage whose parts share this process' pool; the webserver has pools of dagster's own.
+
+    A code server makes an instance for every tick, so the pool is the process' and not the instance's, and only the
+    first instance looks whether the tables are there.
+    """
 
     def __init__(
         self, postgres_url: str, should_autocreate_tables: bool = True, inst_data: ConfigurableClassData | None = None
     ) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, inst_data)
-        self.engine = sqlalchemy.create_engine(
-            postgres_url,
-            isolation_level="AUTOCOMMIT",
-            pool_size=POOL_SIZE,
-            max_overflow=MAX_OVERFLOW,
-            pool_recycle=RECYCLE_SECONDS,
-            # A connection that a restarted server left behind is found before it is used.
-            pool_pre_ping=True,
-        )
+        self.engine = engine_of(postgres_url)
+        super().__init__(postgres_url, should_autocreate_tables and postgres_url not in _SEEN, inst_data)
+        _SEEN.add(postgres_url)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
             part._engine = self.engine
-        _dispose_after_fork(self.engine)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -57,10 +53,6 @@ class PooledPostgresStorage(DagsterPostgresStorage):
             url = load_settings().dagster_url_of_storage
         return cls(psycopg2_url(url), config_value.get("should_autocreate_tables", True), inst_data)
 
-    def dispose(self) -> None:
-        """Close the pooled connections."""
-        self.engine.dispose()
-
 
 def psycopg2_url(url: str) -> str:
     """`url` as dagster-postgres needs it: with the driver that its code is written for (SQLAlchemy 2.1 would choose
@@ -73,12 +65,31 @@ def psycopg2_url(url: str) -> str:
     return parsed.render_as_string(hide_password=False)
 
 
-def _dispose_after_fork(engine: sqlalchemy.Engine) -> None:
+_SEEN: set[str] = set()
+_ENGINES: dict[str, sqlalchemy.Engine] = {}
+_LOCK = threading.Lock()
+
+
+def engine_of(postgres_url: str) -> sqlalchemy.Engine:
+    """The engine of this process for `postgres_url`, made when it is first asked for."""
+    with _LOCK:
+        if postgres_url not in _ENGINES:
+            if not _ENGINES:
+                os.register_at_fork(after_in_child=_forget_connections)
+            _ENGINES[postgres_url] = sqlalchemy.create_engine(
+                postgres_url,
+                isolation_level="AUTOCOMMIT",
+                pool_size=POOL_SIZE,
+                max_overflow=MAX_OVERFLOW,
+                pool_use_lifo=True,
+                pool_recycle=RECYCLE_SECONDS,
+                # A connection that a restarted server left behind is found before it is used.
+                pool_pre_ping=True,
+            )
+        return _ENGINES[postgres_url]
+
+
+def _forget_connections() -> None:
     """A forked child forgets the parent's connections without closing them: the sockets are the parent's."""
-    held = weakref.ref(engine)
-
-    def forget() -> None:
-        if (found := held()) is not None:
-            found.dispose(close=False)
-
-    os.register_at_fork(after_in_child=forget)
+    for engine in _ENGINES.values():
+        engine.dispose(close=False)
