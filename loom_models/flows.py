@@ -10,7 +10,21 @@ from loom_contracts.topics.device import (
     GPS_RAW,
     HEARTRATE_RAW,
     POWER_RAW,
+    STEPS_RAW,
 )
+from loom_contracts.topics.device_system import (
+    APPS_ANDROID_RAW,
+    APPS_ANDROID_USAGE_RAW,
+    APPS_MACOS_RAW,
+    BLUETOOTH_RAW,
+    CAMERA_RAW,
+    METADATA_RAW,
+    SCREEN_RAW,
+    WIFI_RAW,
+)
+from loom_contracts.topics.digital import CLIPBOARD_RAW, WEB_ANALYTICS_RAW
+from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, NOTIFICATIONS_RAW, SYSTEM_EVENTS_RAW
+from loom_contracts.topics.task import URL_INGEST
 from loom_models.landing import landing_stage
 from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
@@ -63,9 +77,9 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "health-signals",
         "medium",
-        "Pulse.",
+        "Pulse and steps.",
         1.0,
-        (landing_stage(HEARTRATE_RAW),),
+        (landing_stage(HEARTRATE_RAW), landing_stage(STEPS_RAW)),
     ),
     Flow(
         "environment-sensing",
@@ -73,6 +87,44 @@ FLOWS: Final[tuple[Flow, ...]] = (
         "Readings of all other sensors.",
         5.0,
         tuple(landing_stage(topic) for topic in GENERIC_SENSORS),
+    ),
+    Flow(
+        "vision",
+        "high",
+        "Photos, screenshots and frames of screen recordings.",
+        0.2,
+        (landing_stage(CAMERA_RAW), landing_stage(SCREEN_RAW)),
+    ),
+    Flow(
+        "app-activity",
+        "medium",
+        "What runs on a device, which application is in front, and what the system tells.",
+        1.0,
+        tuple(
+            landing_stage(topic)
+            for topic in (
+                APP_LIFECYCLE_RAW,
+                SYSTEM_EVENTS_RAW,
+                NOTIFICATIONS_RAW,
+                APPS_MACOS_RAW,
+                APPS_ANDROID_RAW,
+                APPS_ANDROID_USAGE_RAW,
+            )
+        ),
+    ),
+    Flow(
+        "device-state",
+        "low",
+        "What a device is, and the networks around it.",
+        0.1,
+        tuple(landing_stage(topic) for topic in (METADATA_RAW, WIFI_RAW, BLUETOOTH_RAW)),
+    ),
+    Flow(
+        "digital-life",
+        "low",
+        "What the person copies, the pages they visit, and addresses to be processed.",
+        0.1,
+        tuple(landing_stage(topic) for topic in (CLIPBOARD_RAW, WEB_ANALYTICS_RAW, URL_INGEST)),
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints
 
 from loom_contracts.message import Message
 from loom_contracts.payloads.common import Count, JsonObject, Label, Part, Text
@@ -46,6 +46,25 @@ class AndroidApps(Message):
     """The applications that run on an Android device."""
 
     running_applications: list[AndroidApp] = Field(description="Those running.")
+
+
+class AppUsage(Part):
+    """How one application was used in a stretch of time."""
+
+    package_name: BundleId = Field(description="Package name.")
+    app_name: Text | None = Field(None, description="Name that the person sees.")
+    total_time_foreground_ms: Count = Field(description="Time in the foreground, milliseconds.")
+    launch_count: Count | None = Field(None, description="How often it was started.")
+    first_used_at: AwareDatetime | None = Field(None, description="When it was first used in that time, UTC.")
+    last_used_at: AwareDatetime | None = Field(None, description="When it was last used in that time, UTC.")
+
+
+class AndroidUsage(Message):
+    """What Android's UsageStats say of a stretch of time; `timestamp` is when they were read."""
+
+    aggregation_period_start: AwareDatetime | None = Field(None, description="When that time begins, UTC.")
+    aggregation_period_end: AwareDatetime | None = Field(None, description="When it ends, UTC.")
+    usage_stats: list[AppUsage] = Field(description="The applications that were used.")
 
 
 class DeviceMetadata(Message):

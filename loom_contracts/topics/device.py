@@ -129,6 +129,7 @@ STEPS_RAW: Final = Topic(
     StepCount,
     "Steps counted.",
     message(steps=412, interval_seconds=300.0, distance_m=310.5, floors_climbed=1),
+    consumers=("landing-device-health-steps-raw",),
 )
 POWER_ENRICHED: Final = Topic(
     "device.state.power.enriched",

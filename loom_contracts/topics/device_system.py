@@ -5,7 +5,7 @@ from typing import Final
 
 from loom_contracts.payloads.image import CameraImage, ScreenKeyframe
 from loom_contracts.payloads.network import BluetoothScan, WifiState
-from loom_contracts.payloads.system import AndroidApps, DeviceMetadata, MacosApps
+from loom_contracts.payloads.system import AndroidApps, AndroidUsage, DeviceMetadata, MacosApps
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import PNG, message
 
@@ -27,7 +27,7 @@ CAMERA_RAW: Final = Topic(
         trigger="manual",
     ),
     compression="lz4",
-    consumers=("image-preprocessing", "minicpm-vision"),
+    consumers=("landing-device-image-camera-raw", "image-preprocessing", "minicpm-vision"),
 )
 SCREEN_RAW: Final = Topic(
     "device.video.screen.raw",
@@ -45,7 +45,7 @@ SCREEN_RAW: Final = Topic(
         window_title="report.pdf",
     ),
     compression="lz4",
-    consumers=("minicpm-vision", "yolo-video"),
+    consumers=("landing-device-video-screen-raw", "minicpm-vision", "yolo-video"),
 )
 APPS_MACOS_RAW: Final = Topic(
     "device.system.apps.macos.raw",
@@ -63,6 +63,7 @@ APPS_MACOS_RAW: Final = Topic(
             }
         ]
     ),
+    consumers=("landing-device-system-apps-macos-raw",),
 )
 APPS_ANDROID_RAW: Final = Topic(
     "device.system.apps.android.raw",
@@ -82,6 +83,26 @@ APPS_ANDROID_RAW: Final = Topic(
             }
         ]
     ),
+    consumers=("landing-device-system-apps-android-raw",),
+)
+APPS_ANDROID_USAGE_RAW: Final = Topic(
+    "device.system.apps.android.usage.raw",
+    AndroidUsage,
+    "How applications were used on an Android device, as its UsageStats tell.",
+    message(
+        aggregation_period_start="2026-01-15T07:30:00.000000Z",
+        aggregation_period_end="2026-01-15T08:30:00.000000Z",
+        usage_stats=[
+            {
+                "package_name": "com.android.chrome",
+                "app_name": "Chrome",
+                "total_time_foreground_ms": 754_000,
+                "launch_count": 5,
+                "last_used_at": "2026-01-15T08:21:07.000000Z",
+            }
+        ],
+    ),
+    consumers=("landing-device-system-apps-android-usage-raw",),
 )
 METADATA_RAW: Final = Topic(
     "device.metadata.raw",
@@ -89,6 +110,7 @@ METADATA_RAW: Final = Topic(
     "Capabilities, hardware, software and settings of a device.",
     message(metadata_type="hardware_specs", metadata={"cpu": {"model": "Apple M1 Pro", "cores": 10}}),
     retention=timedelta(days=90),
+    consumers=("landing-device-metadata-raw",),
 )
 WIFI_RAW: Final = Topic(
     "device.network.wifi.raw",
@@ -104,6 +126,7 @@ WIFI_RAW: Final = Topic(
         ip_address="192.0.2.17",
         security="WPA3",
     ),
+    consumers=("landing-device-network-wifi-raw",),
 )
 BLUETOOTH_RAW: Final = Topic(
     "device.network.bluetooth.raw",
@@ -122,4 +145,5 @@ BLUETOOTH_RAW: Final = Topic(
         ],
         scan_duration_ms=10_000,
     ),
+    consumers=("landing-device-network-bluetooth-raw",),
 )

@@ -11,6 +11,7 @@ CLIPBOARD_RAW: Final = Topic(
     ClipboardContent,
     "What is copied.",
     message(content="https://example.org/", content_type="text/plain", source_app="org.mozilla.firefox"),
+    consumers=("landing-digital-clipboard-raw",),
 )
 WEB_ANALYTICS_RAW: Final = Topic(
     "digital.web_analytics.raw",
@@ -25,4 +26,5 @@ WEB_ANALYTICS_RAW: Final = Topic(
         duration_seconds=42.0,
         source="browser",
     ),
+    consumers=("landing-digital-web_analytics-raw",),
 )

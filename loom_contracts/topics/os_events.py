@@ -17,13 +17,14 @@ APP_LIFECYCLE_RAW: Final = Topic(
         duration_seconds=93.5,
         metadata={"reason": "home_pressed"},
     ),
-    consumers=("app-enrichment",),
+    consumers=("landing-os-events-app_lifecycle-raw", "app-enrichment"),
 )
 SYSTEM_EVENTS_RAW: Final = Topic(
     "os.events.system.raw",
     SystemEvent,
     "Screen on and off, lock and unlock, charger.",
     message(event_type="screen_on", event_category="screen", severity="info", metadata={"locked": True}),
+    consumers=("landing-os-events-system-raw",),
 )
 NOTIFICATIONS_RAW: Final = Topic(
     "os.events.notifications.raw",
@@ -39,6 +40,7 @@ NOTIFICATIONS_RAW: Final = Topic(
         priority="high",
         category="message",
     ),
+    consumers=("landing-os-events-notifications-raw",),
 )
 APP_LIFECYCLE_ENRICHED: Final = Topic(
     "os.events.app_lifecycle.enriched",

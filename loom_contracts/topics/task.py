@@ -14,7 +14,7 @@ URL_INGEST: Final = Topic(
     "Addresses to be processed: posts, PDFs, web pages.",
     message(url="https://example.org/paper.pdf", kind="pdf", origin="twitter-scraper", priority=0),
     producers=("ingest", "twitter-scraper", "hackernews-scraper"),
-    consumers=("twitter-archiver", "hackernews-archiver", "pdf-extractor"),
+    consumers=("landing-task-url-ingest", "twitter-archiver", "hackernews-archiver", "pdf-extractor"),
 )
 TWITTER_ARCHIVED: Final = Topic(
     "task.url.processed.twitter_archived",

@@ -46,7 +46,7 @@ def test_names_are_unique() -> None:
 
 @EACH_TOPIC
 def test_name_follows_the_convention(topic: Topic) -> None:
-    assert re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+){1,4}", topic.name)
+    assert re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+){1,5}", topic.name)
     assert topic.category in CATEGORIES
 
 
