@@ -18,8 +18,9 @@ from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import asset_key
 from loom_platform.stream.api import StreamConfig, wait_for_backlog
 
-TICK_SECONDS = 40.0
-"""How long a tick waits. Dagster gives a tick 60 s; the daemon then takes up to 5 s to begin the next."""
+TICK_SECONDS = 18.0
+"""How long a tick waits. The daemon begins ticks every 5 s, so one that ends a little before has the next follow soon;
+and when the platform stops, the daemon and the code server wait for the ticks to end."""
 
 SLICE_SECONDS = 5.0
 """While some stages are free and some are taken, look at the taken ones as often as this."""
