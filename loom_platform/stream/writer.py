@@ -171,7 +171,7 @@ def _encoded(column: Column) -> pl.Expr:
         case ColumnType.UUID:
             return value.str.replace_all("-", "", literal=True).str.decode("hex")
         case ColumnType.JSON:
-            return pl.lit(_JSONB_VERSION) + value
+            return (pl.lit(_JSONB_VERSION) + value).alias(column.name)
         case ColumnType.TIMESTAMP:
             return value.cast(UTC_MICROS)
         case ColumnType.FLOAT:
