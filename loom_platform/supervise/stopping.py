@@ -75,7 +75,8 @@ def end_leftovers(settings: Settings, progress: Progress) -> bool:
         progress("leftovers", "stopping", f"{len(leftovers)} processes that a crash left")
         servers = [p for p in leftovers if instance.name_of(p) in ("java", "postgres")]
         # a run ends well as long as it can write that it did
-        instance.end(p for p in leftovers if p not in servers)
+        instance.end(instance.find_runs(settings.data_dir))
+        instance.end((p for p in leftovers if p not in servers), GRACE_SECONDS)
         instance.end(servers)
         progress("leftovers", "stopped", "")
     return bool(leftovers)
