@@ -18,15 +18,16 @@ from loom_ingest.logging import configure_logging
 from loom_ingest.metrics import Metrics
 from loom_ingest.middleware import RequestMiddleware, refuse
 from loom_ingest.openapi import hoist_definitions
-from loom_ingest.producer import KafkaProducer, Producer
+from loom_ingest.producer import Producer
 from loom_ingest.routers import audio, sensor, service
 from loom_ingest.settings import Settings, load_settings
+from loom_ingest.spool.producer import producer_for
 
 
 def create_app(settings: Settings, producer: Producer | None = None, metrics: Metrics | None = None) -> FastAPI:
-    """The service; with its own KafkaProducer unless one is given. Nothing connects before the lifespan begins."""
+    """The service; with its own producer unless one is given. Nothing connects before the lifespan begins."""
     metrics = metrics or Metrics()
-    producer = producer or KafkaProducer(settings, metrics)
+    producer = producer or producer_for(settings, metrics)
     services = Services(settings, producer, metrics)
 
     @asynccontextmanager

@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from loom_ingest import VERSION
 from loom_ingest.accept import Services
 from loom_ingest.errors import timestamp_text
+from loom_ingest.producer import State
 
 
 class Health(BaseModel):
@@ -17,6 +18,7 @@ class Health(BaseModel):
     timestamp: str = Field(examples=["2026-01-15T08:30:00.000Z"])
     version: str = Field(examples=[VERSION])
     kafka_connected: bool
+    state: State = Field(description="Where a record goes now.", examples=["direct"])
 
 
 def health(services: Services, *, healthy: bool) -> Health:
@@ -26,4 +28,5 @@ def health(services: Services, *, healthy: bool) -> Health:
         timestamp=timestamp_text(datetime.now(UTC)),
         version=VERSION,
         kafka_connected=services.producer.connected,
+        state=services.producer.state,
     )

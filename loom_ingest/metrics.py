@@ -40,6 +40,18 @@ class Metrics:
         self._rejected = Counter("requests_rejected", "Error answers by code.", ["code"], registry=self.registry)
         self.kafka_connected = Gauge("kafka_connected", "1 while the broker answers.", registry=self.registry)
         self.kafka_pending = Gauge("kafka_pending_records", "Records not yet acknowledged.", registry=self.registry)
+        self.spool_records = Gauge("spool_records", "Records on disk, not at the broker yet.", registry=self.registry)
+        self.spool_bytes = Gauge("spool_bytes", "Bytes of the spool's segments.", registry=self.registry)
+        self.spool_oldest = Gauge(
+            "spool_oldest_age_seconds", "How long the oldest record has been on disk.", registry=self.registry
+        )
+        self.spool_damaged = Gauge("spool_damaged", "Damaged places met in the spool.", registry=self.registry)
+        self.spool_written = Counter("spool_written", "Records taken by the spool.", registry=self.registry)
+        self.spool_drained = Counter("spool_drained", "Of these, now at the broker.", registry=self.registry)
+        self.spool_rejected = Counter("spool_rejected", "Records it had no room for.", registry=self.registry)
+        self.spool_refused = Counter(
+            "spool_refused", "Records the broker refused for good, set aside.", registry=self.registry
+        )
         self.started = Gauge("process_start_time_seconds", "When the service started.", registry=self.registry)
         self.started.set(time.time())
         # A labels() call takes a lock and builds a key; the set of children is small and fixed.

@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from functools import lru_cache
 from time import perf_counter
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
@@ -32,11 +33,18 @@ from loom_ingest.settings import MEBIBYTE, Settings
 PROBE_SECONDS: Final = 2.0
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
+DELIVER_TIMEOUT_SECONDS: Final = 30.0
+"""Of many records that no client waits for."""
 RECONNECT_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 LARGEST_RECORD: Final = 16 * MEBIBYTE
 """The broker's own limit, as deploy/ and the embedded broker set it."""
 BATCH_BYTES: Final = 256 * 1024
 """Of one partition in one request; larger records travel alone."""
+
+
+State = Literal["direct", "spooling", "draining", "full", "unavailable"]
+"""Where a record goes now: to the broker; to the spool, the broker being away; to the spool, behind others that go to
+the broker; nowhere, the spool being full; nowhere, there being neither broker nor spool."""
 
 
 class Record(NamedTuple):
@@ -54,6 +62,10 @@ class Producer(Protocol):
     @property
     def connected(self) -> bool:
         """Whether the broker answered lately."""
+
+    @property
+    def state(self) -> State:
+        """Where a record goes now."""
 
     @property
     def pending(self) -> int:
@@ -93,6 +105,11 @@ class KafkaProducer:
     def connected(self) -> bool:
         """Whether the broker answered lately."""
         return self._client is not None
+
+    @property
+    def state(self) -> State:
+        """Where a record goes now."""
+        return "direct" if self.connected else "unavailable"
 
     @property
     def pending(self) -> int:
@@ -152,6 +169,59 @@ class KafkaProducer:
             self._pending -= 1
             self._pending_bytes -= size
         self._metrics.acknowledged(record.topic, perf_counter() - started)
+
+    async def deliver(self, records: Sequence[tuple[int, Record]]) -> list[ApiError | None]:
+        """Send records, each with its acceptance in Unix ms, in their order; None for each that the broker has.
+
+        Unlike `send` it waits until the broker answers or is lost, so that nothing is sent again while it may arrive.
+        """
+        client = self._client
+        if client is None:
+            return [BrokerUnavailableError("Unable to connect to Kafka broker") for _ in records]
+        started = perf_counter()
+        sent: list[asyncio.Future[Any] | ApiError] = []
+        failed: dict[str, ApiError] = {}
+        self._pending += len(records)
+        try:
+            for accepted_ms, record in records:
+                if record.topic in failed:
+                    sent.append(failed[record.topic])
+                    continue
+                try:
+                    async with asyncio.timeout(self._timeout_seconds):
+                        future = await client.send(
+                            record.topic, record.value, record.key, headers=record.headers, timestamp_ms=accepted_ms
+                        )
+                except (KafkaError, TimeoutError) as error:
+                    answer = self._answer(error, client, record)
+                    sent.append(answer)
+                    if not isinstance(answer, RecordTooLargeError):
+                        # What follows on its topic must not overtake it.
+                        failed[record.topic] = answer
+                else:
+                    future.add_done_callback(_retrieve)
+                    sent.append(future)
+            if waiting := [each for each in sent if isinstance(each, asyncio.Future)]:
+                await asyncio.wait(waiting, timeout=DELIVER_TIMEOUT_SECONDS)
+        finally:
+            self._pending -= len(records)
+        outcomes: list[ApiError | None] = []
+        for (_, record), each in zip(records, sent, strict=True):
+            outcome = each if isinstance(each, ApiError) else self._outcome(each, client, record)
+            outcomes.append(outcome)
+            if outcome is None:
+                self._metrics.acknowledged(record.topic, perf_counter() - started)
+            else:
+                self._metrics.failed(record.topic)
+        return outcomes
+
+    def _outcome(self, future: "asyncio.Future[Any]", client: AIOKafkaProducer, record: Record) -> ApiError | None:
+        if not future.done():
+            return self._answer(TimeoutError(), client, record)
+        if future.cancelled():
+            return BrokerUnavailableError("Unable to connect to Kafka broker")
+        error = future.exception()
+        return None if error is None else self._answer(error, client, record)
 
     def _answer(self, error: BaseException, client: AIOKafkaProducer, record: Record) -> ApiError:
         if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
@@ -245,6 +315,12 @@ def partition_of(key: bytes, all_partitions: list[int], _available: list[int]) -
 @lru_cache(maxsize=4096)
 def _positive_hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
+
+
+def _retrieve(future: "asyncio.Future[Any]") -> None:
+    """Of a batch that is given up nobody else asks for the errors."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _answers(client: AIOKafkaProducer) -> bool:

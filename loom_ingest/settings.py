@@ -3,6 +3,7 @@
 `load_settings()` is called at the entry point and the result is passed down; nothing reads the environment on import.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
@@ -58,6 +59,12 @@ class Settings(BaseSettings):
     kafka_topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")
     kafka_max_pending_records: int = Field(10_000, ge=1, description="Unacknowledged; above it a client gets 503.")
     kafka_max_pending_bytes: int = Field(64 * MEBIBYTE, ge=MEBIBYTE, description="The same in bytes.")
+
+    # Spool
+    spool_dir: Path | None = Field(
+        None, description="Where records wait while the broker is away; `loom up` sets it. No spool without it."
+    )
+    spool_max_bytes: int = Field(1024 * MEBIBYTE, ge=0, description="Of all workers' records together; 0: no spool.")
 
     # Topic names of the guide; they are fixed by the contract
     topic_device_audio_raw: str = AUDIO_RAW.name

@@ -39,11 +39,13 @@ async def healthz(request: Request) -> Health:
     return health(services_of(request), healthy=True)
 
 
-@probes.get("/readyz", responses={503: {"model": Health, "description": "The broker is away."}})
+@probes.get(
+    "/readyz", responses={503: {"model": Health, "description": "The broker is away and the spool full or off."}}
+)
 async def readyz(request: Request, response: Response) -> Health:
     """Whether data would be taken now."""
     services = services_of(request)
-    ready = services.producer.connected
+    ready = services.producer.state not in ("full", "unavailable")
     if not ready:
         response.status_code = 503
         response.headers["Retry-After"] = "2"

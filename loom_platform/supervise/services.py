@@ -125,7 +125,9 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
 
 def child_environment(settings: Settings, endpoints: Endpoints) -> dict[str, str]:
     """What Loom's own processes see: the person's `LOOM_` variables, and every endpoint, told explicitly."""
-    return loom_environment() | {
+    environment = loom_environment()
+    environment.setdefault("LOOM_SPOOL_DIR", str(settings.data_dir / "spool"))
+    return environment | {
         instance.MARK: instance.mark(settings.data_dir),
         "LOOM_DATA_DIR": str(settings.data_dir),
         "LOOM_CACHE_DIR": str(settings.cache_dir),

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from loom_ingest.errors import ApiError
-from loom_ingest.producer import Record
+from loom_ingest.producer import Record, State
 
 
 class MemoryProducer:
@@ -28,6 +28,10 @@ class MemoryProducer:
         if self.failure is not None and (not self.failing or record.topic in self.failing):
             raise self.failure
         self.records.append(record)
+
+    @property
+    def state(self) -> State:
+        return "direct" if self.connected else "unavailable"
 
     @property
     def messages(self) -> list[dict[str, Any]]:

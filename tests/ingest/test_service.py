@@ -37,9 +37,10 @@ async def test_probes(client: httpx.AsyncClient, producer: MemoryProducer) -> No
     for path in ("/healthz", "/readyz"):
         response = await client.get(path)
         assert response.status_code == 200
-        assert list(response.json()) == ["status", "timestamp", "version", "kafka_connected"]
+        assert list(response.json()) == ["status", "timestamp", "version", "kafka_connected", "state"]
         assert response.json()["status"] == "healthy"
         assert response.json()["kafka_connected"] is True
+        assert response.json()["state"] == "direct"
     producer.connected = False
     alive, ready = await client.get("/healthz"), await client.get("/readyz")
     assert (alive.status_code, ready.status_code) == (200, 503)
