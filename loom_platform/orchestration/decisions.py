@@ -1,8 +1,9 @@
 """What the sensors decide, as functions of what they saw. No dagster, no clock, no connection."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 START_GRACE = timedelta(seconds=60)
 """A run may take so long to start before its leases count."""
@@ -24,6 +25,21 @@ def idle_timeout(base: timedelta, opened_last_hour: int) -> timedelta:
     """
     longer: timedelta = base * (1 << min(opened_last_hour, 16))
     return max(base, min(LONGEST_IDLE, longer))
+
+
+FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=10), timedelta(minutes=5)
+
+
+def retry_at(ended: Sequence[tuple[bool, datetime]]) -> datetime | None:
+    """When a group may be opened again after its last runs, newest first, as (whether it failed, when it ended).
+
+    A fault that ends every run at its start would otherwise open one every 5 s for as long as there are records.
+    """
+    failures = list(takewhile(lambda run: run[0], ended))
+    if not failures:
+        return None
+    longer: timedelta = FIRST_RETRY * (1 << min(len(failures) - 1, 16))
+    return failures[0][1] + min(LONGEST_RETRY, longer)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import psycopg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES
 
 from loom_models.errors import DependencyError
 from loom_models.stage import Stage
 from loom_platform.orchestration.assets import STREAM_TAG
-from loom_platform.orchestration.decisions import LiveRun, Sight, Watch, chosen
+from loom_platform.orchestration.decisions import LiveRun, Sight, Watch, chosen, retry_at
 from loom_platform.orchestration.groups import StageGroup
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import asset_key
@@ -75,6 +75,12 @@ def stream_sensor(group: StageGroup, job: UnresolvedAssetJobDefinition) -> dg.Se
                 leases = dict(connection.execute(_LEASES, (names,)).fetchall())
             return watch.look(live_runs(context.instance, group), leases, datetime.now(UTC))
 
+        held = retry_at(ended_runs(context.instance, group))
+        wait = (held - datetime.now(UTC)).total_seconds() if held else 0.0
+        if wait > TICK_SECONDS:
+            time.sleep(TICK_SECONDS)
+            return dg.SkipReason(f"the last runs failed: the next is opened at {held:%T} UTC at the earliest")
+        time.sleep(max(0.0, wait))
         try:
             sight, ready = await_work(group.stages, config, look)
             _reap(context, sight)
@@ -131,10 +137,24 @@ def live_runs(instance: dg.DagsterInstance, group: StageGroup) -> list[LiveRun]:
         LiveRun(
             r.dagster_run.run_id,
             frozenset(stage_of[k] for k in r.dagster_run.asset_selection or () if k in stage_of),
-            r.create_timestamp if r.create_timestamp.tzinfo else r.create_timestamp.replace(tzinfo=UTC),
+            _utc(r.create_timestamp),
         )
         for r in records
     ]
+
+
+def ended_runs(instance: dg.DagsterInstance, group: StageGroup) -> list[tuple[bool, datetime]]:
+    """The group's last stream runs that have ended, newest first: whether each failed, and when it ended."""
+    filters = dg.RunsFilter(tags={STREAM_TAG: group.name}, statuses=FINISHED_STATUSES)
+    return [
+        (r.dagster_run.status == dg.DagsterRunStatus.FAILURE, _utc(r.update_timestamp))
+        for r in instance.get_run_records(filters, limit=8, order_by="create_timestamp")
+    ]
+
+
+def _utc(moment: datetime) -> datetime:
+    """Dagster gives its timestamps in UTC, with and without saying so."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _UNFINISHED = [*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from loom_contracts.topics.device import GPS_RAW, POWER_RAW
 from loom_models.landing import landing_stage
 from loom_models.stage import Stage
-from loom_platform.orchestration.decisions import LONGEST_IDLE, LiveRun, Sight, Watch, chosen, idle_timeout
+from loom_platform.orchestration.decisions import LONGEST_IDLE, LiveRun, Sight, Watch, chosen, idle_timeout, retry_at
 from loom_platform.orchestration.sensors import SETTLE_SECONDS, SLICE_SECONDS, TICK_SECONDS, await_work
 from loom_platform.stream.api import StreamConfig
 
@@ -23,6 +23,18 @@ def test_a_group_that_is_opened_often_is_kept_open_longer() -> None:
     assert idle_timeout(MINUTE, 2) == 4 * MINUTE
     assert idle_timeout(MINUTE, 1000) == LONGEST_IDLE
     assert idle_timeout(timedelta(hours=1), 3) == timedelta(hours=1)
+
+
+def test_after_failures_a_group_is_opened_ever_more_rarely() -> None:
+    def after(*failed: bool) -> timedelta | None:
+        at = retry_at([(f, NOW - n * MINUTE) for n, f in enumerate(failed)])
+        return None if at is None else at - NOW
+
+    assert after() is None
+    assert after(False, True, True) is None
+    assert after(True, False) == timedelta(seconds=10)
+    assert after(True, True, True) == timedelta(seconds=40)
+    assert after(*[True] * 8) == timedelta(minutes=5)
 
 
 def test_a_run_that_starts_is_busy_before_it_has_a_lease() -> None:
