@@ -70,6 +70,19 @@ class Outcome:
     spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     latencies: pl.Series | None = None
 
+    def count(self, topic: Topic, days: Mapping[date, int]) -> None:
+        """Add rows of `topic` by their days."""
+        known = self.rows_by_day.setdefault(topic, {})
+        for day, rows in days.items():
+            known[day] = known.get(day, 0) + rows
+
+    def include(self, other: "Outcome") -> None:
+        """Add the counts of another part of the same batch."""
+        self.records += other.records
+        self.dead_letters += other.dead_letters
+        for topic, days in other.rows_by_day.items():
+            self.count(topic, days)
+
 
 Steps = Callable[[pl.DataFrame, pl.DataFrame, dict[int, tuple[str, str]], Outcome], None]
 
@@ -137,7 +150,7 @@ class BatchRunner:
         self, frame: pl.DataFrame, due: pl.DataFrame, poison: dict[int, tuple[str, str]], outcome: Outcome
     ) -> None:
         """The steps behind a savepoint, in halves until what is refused stands alone."""
-        self._writer = Writer(self._connection)  # what the last one has made was rolled back
+        self._writer.rolled_back()
         try:
             with self._connection.transaction():
                 self._steps(frame, due, poison, outcome)
@@ -219,9 +232,7 @@ class BatchRunner:
             self._end_timers(due, applied)
         self._put_off(applied.broken_timers)
         for topic, days in written.items():
-            known = outcome.rows_by_day.setdefault(topic, {})
-            for day, count in days.items():
-                known[day] = known.get(day, 0) + count
+            outcome.count(topic, days)
 
     def _keep_dead_letter(self, records: Records, position: int, kind: str, reason: str) -> None:
         message = records.messages[position]

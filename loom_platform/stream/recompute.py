@@ -17,8 +17,8 @@ from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError
 from loom_models.frames import frame_schema
 from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, Output, Stage
-from loom_platform.stream.apply import Applied, apply, finish, no_timers
-from loom_platform.stream.batch import LOCK_STAGE, Outcome
+from loom_platform.stream.apply import Applied, apply, finish, halves, no_timers
+from loom_platform.stream.batch import LOCK_STAGE, REFUSED, Outcome
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
 from loom_platform.stream.decode import decode
@@ -121,14 +121,25 @@ def _slice_again(
     connection: psycopg.Connection[Any],
     writer: Writer,
 ) -> Outcome:
-    with connection.transaction():
-        connection.execute(LOCK_STAGE, (stage.name,))
-        applied = apply(
-            connection, stage, batch, due, blobs=config.blobs, live=False, state=replay.state, now=datetime.now(UTC)
-        )
-        for output in applied.outputs:
-            replay.keep(output)
-        return _write(stage, applied, config, writer, batch.height)
+    """One slice in one transaction; in halves where the database refuses a row, until its record stands alone."""
+    try:
+        with connection.transaction():
+            connection.execute(LOCK_STAGE, (stage.name,))
+            applied = apply(
+                connection, stage, batch, due, blobs=config.blobs, live=False, state=replay.state, now=datetime.now(UTC)
+            )
+            outcome = _write(stage, applied, config, writer, batch.height)
+    except REFUSED:
+        writer.rolled_back()
+        if batch.height + due.height == 1:
+            return Outcome(batch.height, dead_letters=batch.height)
+        outcome = Outcome(0)
+        for part, timers in halves(batch, due):
+            outcome.include(_slice_again(stage, part, timers, replay, config, connection, writer))
+        return outcome
+    for output in applied.outputs:
+        replay.keep(output)
+    return outcome
 
 
 def _write(stage: Stage, applied: Applied, config: StreamConfig, writer: Writer, records: int) -> Outcome:

@@ -61,6 +61,11 @@ class Writer:
             self._connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, first, last))
         self._days.update((table.name, d) for d in missing)
 
+    def rolled_back(self) -> None:
+        """Forget what was made in a transaction that was rolled back."""
+        self._staged.clear()
+        self._days.clear()
+
     def _stage(self, table: Table) -> None:
         """Make this session's staging table, emptied by each commit; within one transaction it is emptied here."""
         if table.name in self._staged:

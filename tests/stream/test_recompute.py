@@ -119,6 +119,23 @@ def test_a_poisoned_record_is_left_out_as_it_is_live(bench: Bench) -> None:
     assert current(bench) == [10, 11, 12, 14, 15]
 
 
+def test_a_row_that_the_database_refuses_is_left_out_and_the_state_goes_on(bench: Bench) -> None:
+    count = counting()
+
+    def transform(batch: pl.DataFrame, context: Context) -> Output:
+        out = count.transform(batch, context)
+        bad = pl.when(pl.col("value") == 4).then(pl.lit("a\x00b")).otherwise(pl.col("note"))
+        return Output({ANSWERS: out.rows[ANSWERS].with_columns(bad.alias("note"))}, state=out.state)
+
+    refused = stage("count", transform, keyed_state=True)
+    bench.prepare(LANDING, refused)
+    bench.send(NUMBERS, *(number(n, n) for n in range(9)))
+    bench.drain(LANDING)
+    summary = again(bench, refused)
+    assert (summary.records, summary.dead_letters) == (9, 5)
+    assert current(bench) == [0, 1, 2, 3], "a record that is refused leaves no state: the next one is the fifth again"
+
+
 def test_memory_is_bounded_by_slices_in_order_of_device_and_time(bench: Bench) -> None:
     seen: list[tuple[int, list[tuple[str, Any]]]] = []
 
