@@ -34,6 +34,9 @@ def main() -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        ws="websockets-sansio",
+        # A frame of a stream is one chunk of audio; what is longer ends the connection with 1009.
+        ws_max_size=settings.max_audio_body_bytes,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_seconds)),
     )
     return 0

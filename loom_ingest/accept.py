@@ -1,4 +1,4 @@
-"""From a request's body to an acknowledged record: read within a limit, parse once, check, send, answer."""
+"""From a request's body to an acknowledged record: parse once, check, admit, send, answer."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -6,12 +6,17 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Request, Response
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 from loom_contracts.message import Message
 from loom_contracts.topic import Topic
-from loom_ingest.errors import JSON, ApiError, Code
+from loom_ingest.body import read_json
+from loom_ingest.devices.sightings import Devices
+from loom_ingest.errors import JSON, Code, timestamp_text
+from loom_ingest.limits import RateLimits
 from loom_ingest.metrics import Metrics
 from loom_ingest.producer import Producer, Record
+from loom_ingest.retries import Retries, identity
 from loom_ingest.settings import Settings
 from loom_ingest.trace import RequestContext
 from loom_ingest.validation import field_rejection, rejection
@@ -29,6 +34,9 @@ class Services:
     settings: Settings
     producer: Producer
     metrics: Metrics
+    devices: Devices
+    limits: RateLimits | None
+    retries: Retries
 
     def topic_name(self, topic: Topic) -> str:
         """The name of `topic` on the broker."""
@@ -64,68 +72,41 @@ async def accept(request: Request, topic: Topic) -> Response:
     """Take one message of `topic` from the body; answers 201 when the broker has it."""
     services = services_of(request)
     body = await read_json(request, services.settings.max_body_bytes)
-    message = check(parse(topic.payload, body), topic, services.settings)
-    await send(services, topic, message, context_of(request))
-    return accepted(topic, message)
+    return await take(request, topic, parse(topic.payload, body))
 
 
-async def read_json(request: Request, limit: int) -> bytes:
-    """The body, when it is announced as JSON and no longer than `limit`; raises the 413, 415 or 400."""
-    length = None
-    for name, value in request.scope["headers"]:
-        if name == b"content-type":
-            _check_media_type(value)
-        elif name == b"content-length":
-            length = int(value)
-        elif name == b"content-encoding" and value.lower() != b"identity":
-            raise ApiError(
-                415,
-                Code.UNSUPPORTED_MEDIA_TYPE,
-                f"Content-Encoding {value.decode('latin-1')!r} is not supported; send the body as it is",
-            )
-    if length is not None and length > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
-    receive = request.receive
-    while True:
-        event = await receive()
-        if event["type"] == "http.disconnect":
-            raise ApiError(400, Code.CLIENT_DISCONNECTED, "The client left before the body was complete")
-        chunk = event.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        if not event.get("more_body", False):
-            return b"".join((*chunks, chunk)) if chunks else bytes(chunk)
-        chunks.append(chunk)
+async def take(request: Request, topic: Topic, message: Message, *, timed: bool = False, **extra: Any) -> Response:
+    """Take `message`; answers 201, with `extra` members and its time when it is `timed`, when the broker has it."""
+    services, context = services_of(request), context_of(request)
+    message = identified(services, topic, check(message, topic, services.settings), context)
+    await admit(services, message.device_id)
+    await send(services, topic, message, context)
+    if timed:
+        extra["timestamp"] = timestamp_text(message.timestamp)
+    return accepted(topic, message, **extra)
 
 
-def _check_media_type(value: bytes) -> None:
-    media, _, parameters = value.lower().partition(b";")
-    media = media.strip()
-    if media != JSON and not (media.startswith(b"application/") and media.endswith(b"+json")):
-        raise ApiError(
-            415,
-            Code.UNSUPPORTED_MEDIA_TYPE,
-            f"Content-Type {value.decode('latin-1')!r} is not supported; send application/json",
-        )
-    charset = parameters.partition(b"charset=")[2].strip().strip(b'"')
-    if charset and charset not in (b"utf-8", b"utf8", b"us-ascii"):
-        raise ApiError(
-            415, Code.UNSUPPORTED_MEDIA_TYPE, f"Charset {charset.decode('latin-1')!r} is not supported; send UTF-8"
-        )
+async def admit(services: Services, *device_ids: str) -> None:
+    """Return when these devices may send now; raises the 429 or 403."""
+    if services.limits is not None:
+        services.limits.take(device_ids)
+    if services.settings.require_registered_devices:
+        await services.devices.check_registered(device_ids)
 
 
-def _too_large(limit: int) -> ApiError:
-    # The rest of the body is not read: the connection cannot be used again.
-    return ApiError(
-        413,
-        Code.PAYLOAD_TOO_LARGE,
-        f"The body is larger than {limit} bytes; send less at a time",
-        details={"limit_bytes": limit},
-        headers={"Connection": "close"},
-    )
+def identified(services: Services, topic: Topic, message: M, context: RequestContext, index: int | None = None) -> M:
+    """`message` with the identity and time that a retry of it would have; raises the 400 of a bad Idempotency-Key."""
+    given = message.model_fields_set
+    key = context.idempotency_key
+    if key is None and ("timestamp" in given or "message_id" not in given):
+        return message
+    message_id = message.message_id
+    if key is not None and "message_id" not in given:
+        message_id = identity(topic, message.device_id, key, index)
+    timestamp = message.timestamp
+    if "timestamp" not in given:
+        timestamp = services.retries.time_of(message_id, timestamp)
+    return message.model_copy(update={"message_id": message_id, "timestamp": timestamp})
 
 
 def parse(model: type[M], body: bytes) -> M:
@@ -196,10 +177,11 @@ async def send(services: Services, topic: Topic, message: Message, context: Requ
     if message.trace_id is not None and not context.inherited:
         context.trace_id = message.trace_id
     await services.producer.send(record_of(services, topic, message, context))
+    services.devices.seen(message.device_id, topic.name)
 
 
 def accepted(topic: Topic, message: Message, **extra: Any) -> Response:
     """The guide's answer to an accepted message."""
-    tail = "".join(f',"{name}":"{value}"' for name, value in extra.items())
+    tail = "".join(f',"{name}":{to_json(value).decode()}' for name, value in extra.items())
     content = f'{{"status":"success","message_id":"{message.message_id}","topic":"{topic.name}"{tail}}}'
     return JsonAnswer(content.encode())

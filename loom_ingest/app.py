@@ -3,7 +3,7 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import start_http_server
@@ -12,34 +12,54 @@ from starlette.middleware.cors import CORSMiddleware
 
 from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
+from loom_ingest.devices.sightings import Devices
+from loom_ingest.devices.store import DeviceStore
 from loom_ingest.direct import IngestApp, direct_routes
 from loom_ingest.errors import ApiError
+from loom_ingest.limits import RateLimits
 from loom_ingest.logging import configure_logging
 from loom_ingest.metrics import Metrics
 from loom_ingest.middleware import RequestMiddleware, refuse
 from loom_ingest.openapi import hoist_definitions
 from loom_ingest.producer import Producer
-from loom_ingest.routers import audio, sensor, service
+from loom_ingest.retries import Retries
+from loom_ingest.routers import audio, devices, digital, images, os_events, sensor, service, surroundings, system
+from loom_ingest.routers.documentation import add_documentation
 from loom_ingest.settings import Settings, load_settings
 from loom_ingest.spool.producer import producer_for
+from loom_ingest.stream import AudioStreams
+
+SENDING: Final = (
+    sensor.router,
+    surroundings.router,
+    audio.router,
+    images.router,
+    os_events.router,
+    system.router,
+    digital.router,
+)
+"""Routers of what devices send; in the order of the documentation."""
 
 
 def create_app(settings: Settings, producer: Producer | None = None, metrics: Metrics | None = None) -> FastAPI:
     """The service; with its own producer unless one is given. Nothing connects before the lifespan begins."""
-    metrics = metrics or Metrics()
+    metrics = metrics or Metrics(device_labels=settings.metrics_device_labels)
     producer = producer or producer_for(settings, metrics)
-    services = Services(settings, producer, metrics)
+    registry = Devices(DeviceStore(settings.database_url), require_registered=settings.require_registered_devices)
+    services = Services(settings, producer, metrics, registry, _limits(settings), Retries())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         exporter = None
         if settings.metrics_port is not None:
             exporter, _thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+        await registry.start()
         await producer.start()
         try:
             yield
         finally:
             await producer.stop()
+            await registry.stop()
             if exporter is not None:
                 exporter.shutdown()
                 exporter.server_close()
@@ -50,11 +70,14 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
         summary=SERVICE,
         description="Takes what devices sense. A 201 means that the broker has the record.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         # Looks into the environment at every request to see whether it has anywhere to report to.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
-    routers = [sensor.router, audio.router, service.router]
+    app.state.streams = AudioStreams(services)
+    routers = [*SENDING, audio.streams, system.information, devices.router, service.router]
     if settings.enable_health_checks:
         routers.append(service.probes)
     if settings.enable_metrics:
@@ -64,6 +87,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     app.add_exception_handler(ApiError, refuse)
     app.add_exception_handler(HTTPException, refuse)
     _document(app)
+    add_documentation(app)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -73,7 +97,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             expose_headers=["x-request-id", "traceparent", "retry-after"],
         )
     app.add_middleware(RequestMiddleware, metrics=metrics)
-    app.hand_over(direct_routes(sensor.router, audio.router), metrics)
+    app.hand_over(direct_routes(*SENDING), metrics)
     return app
 
 
@@ -86,6 +110,12 @@ def app_from_environment() -> FastAPI:
     gc.collect()
     gc.freeze()
     return app
+
+
+def _limits(settings: Settings) -> RateLimits | None:
+    if not settings.rate_limit_enabled:
+        return None
+    return RateLimits(settings.rate_limit_requests_per_minute, settings.rate_limit_burst_size)
 
 
 def _document(app: FastAPI) -> None:

@@ -6,8 +6,11 @@ from typing import Any, Final
 from fastapi import Request, Response
 from pydantic_core import to_json
 
+from loom_contracts.message import Message
+from loom_contracts.topic import Topic
 from loom_contracts.topics.device import HUMIDITY_RAW, TEMPERATURE_RAW
-from loom_ingest.accept import context_of, read_json, record_of, services_of
+from loom_ingest.accept import admit, context_of, identified, record_of, services_of
+from loom_ingest.body import read_json
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.openapi import BatchAccepted, described
 from loom_ingest.readings import reading_of
@@ -48,21 +51,24 @@ async def accept_batch(request: Request) -> Response:
             detail=[],
         )
     errors: list[dict[str, Any]] = []
-    records, indexes = [], []
+    taken: list[tuple[int, Topic, Message]] = []
+    context = context_of(request)
     for index, item in enumerate(items):
         try:
             topic, message = reading_of(item, services.settings)
         except ApiError as error:
             errors.append(_error(index, error))
         else:
-            records.append(record_of(services, topic, message, context_of(request)))
-            indexes.append(index)
+            taken.append((index, topic, identified(services, topic, message, context, index)))
+    await admit(services, *{message.device_id for _, _, message in taken})
+    records = [record_of(services, topic, message, context) for _, topic, message in taken]
     outcomes = await asyncio.gather(*map(services.producer.send, records), return_exceptions=True)
     stored = 0
     unavailable: ApiError | None = None
-    for index, outcome in zip(indexes, outcomes, strict=True):
+    for (index, topic, message), outcome in zip(taken, outcomes, strict=True):
         if outcome is None:
             stored += 1
+            services.devices.seen(message.device_id, topic.name)
         elif isinstance(outcome, ApiError):
             errors.append(_error(index, outcome))
             unavailable = outcome if outcome.status == 503 else unavailable

@@ -22,6 +22,9 @@ class Code(StrEnum):
     """What `code` of an error answer can be."""
 
     MALFORMED_JSON = "MALFORMED_JSON"
+    MALFORMED_FORM = "MALFORMED_FORM"
+    MALFORMED_ENCODING = "MALFORMED_ENCODING"
+    INVALID_IDEMPOTENCY_KEY = "INVALID_IDEMPOTENCY_KEY"
     MISSING_FIELD = "MISSING_FIELD"
     INVALID_TYPE = "INVALID_TYPE"
     INVALID_VALUE = "INVALID_VALUE"
@@ -29,10 +32,16 @@ class Code(StrEnum):
     TIMESTAMP_OUT_OF_RANGE = "TIMESTAMP_OUT_OF_RANGE"
     UNKNOWN_SCHEMA_VERSION = "UNKNOWN_SCHEMA_VERSION"
     UNKNOWN_SENSOR_TYPE = "UNKNOWN_SENSOR_TYPE"
+    TOO_MANY_APPS = "TOO_MANY_APPS"
     BATCH_TOO_LONG = "BATCH_TOO_LONG"
     BATCH_REJECTED = "BATCH_REJECTED"
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    RATE_LIMITED = "RATE_LIMITED"
+    DEVICE_NOT_REGISTERED = "DEVICE_NOT_REGISTERED"
+    DEVICE_NOT_FOUND = "DEVICE_NOT_FOUND"
+    DEVICE_EXISTS = "DEVICE_EXISTS"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     CLIENT_DISCONNECTED = "CLIENT_DISCONNECTED"
     NOT_FOUND = "NOT_FOUND"
     METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
@@ -96,6 +105,19 @@ class BrokerUnavailableError(ApiError):
             message,
             details={"remedy": "keep the data and send it again after Retry-After seconds"},
             headers={"Retry-After": str(retry_after_seconds)},
+        )
+
+
+class DatabaseUnavailableError(ApiError):
+    """PostgreSQL does not answer; ingest goes on without it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            503,
+            Code.DATABASE_UNAVAILABLE,
+            f"The database of devices cannot be used: {reason}",
+            details={"remedy": "start PostgreSQL, or set LOOM_DATABASE_URL; data is taken all the same"},
+            headers={"Retry-After": "5"},
         )
 
 

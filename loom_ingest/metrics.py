@@ -1,6 +1,7 @@
 """Prometheus metrics by the guide's names. Labels are bounded: route templates, contract topics, known codes."""
 
 import time
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
@@ -18,7 +19,7 @@ _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 class Metrics:
     """The metrics of one service, in a registry of their own."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, device_labels: bool = False) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "http_requests", "HTTP requests.", ["method", "endpoint", "status_code"], registry=self.registry
@@ -40,6 +41,16 @@ class Metrics:
         self._rejected = Counter("requests_rejected", "Error answers by code.", ["code"], registry=self.registry)
         self.kafka_connected = Gauge("kafka_connected", "1 while the broker answers.", registry=self.registry)
         self.kafka_pending = Gauge("kafka_pending_records", "Records not yet acknowledged.", registry=self.registry)
+        self._websockets = Gauge(
+            "websocket_connections_total",
+            "Audio streams that are open.",
+            ["device_id"] if device_labels else [],
+            registry=self.registry,
+        )
+        self._device_labels = device_labels
+        self.websocket_messages = Counter(
+            "websocket_messages", "Messages on audio streams, by outcome.", ["status"], registry=self.registry
+        )
         self.spool_records = Gauge("spool_records", "Records on disk, not at the broker yet.", registry=self.registry)
         self.spool_bytes = Gauge("spool_bytes", "Bytes of the spool's segments.", registry=self.registry)
         self.spool_oldest = Gauge(
@@ -79,6 +90,15 @@ class Metrics:
     def failed(self, topic: str) -> None:
         """Count one record that the broker did not acknowledge."""
         self._message(topic, "error").inc()
+
+    def websockets(self, device_ids: Iterable[str]) -> None:
+        """Say which devices have an audio stream open."""
+        if not self._device_labels:
+            self._websockets.set(len(list(device_ids)))
+            return
+        self._websockets.clear()
+        for device_id in device_ids:
+            self._websockets.labels(device_id).set(1)
 
     def exposition(self) -> bytes:
         """All of them in the text format 0.0.4."""

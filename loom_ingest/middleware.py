@@ -75,7 +75,8 @@ def refusal(request: Request, error: ApiError) -> Response:
     said = {"status": error.status, "code": error.code.value, "fields": fields, **_identity(request.scope)}
     log.log(level, "request_refused", **said)
     context: RequestContext = request.scope[CONTEXT]
-    return Response(error.body(context.request_id), error.status, error.headers, "application/json")
+    media = "application/problem+json" if context.problem_json else "application/json"
+    return Response(error.body(context.request_id), error.status, error.headers, media)
 
 
 def _api_error(error: HTTPException, request: Request) -> ApiError:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from loom_contracts.message import StoredBody
 from loom_contracts.topic import Topic
 from loom_ingest.errors import Code
 
@@ -24,6 +25,51 @@ class AudioAccepted(Accepted):
     """The broker has the chunk."""
 
     timestamp: str = Field(examples=["2026-01-15T08:30:00.000Z"])
+
+
+class AppsAccepted(Accepted):
+    """The broker has the list."""
+
+    app_count: int
+
+
+class MetadataAccepted(Accepted):
+    """The broker has the metadata."""
+
+    metadata_type: str
+
+
+class AppStats(BaseModel):
+    """What is taken of applications."""
+
+    app_monitoring_enabled: bool
+    max_apps_per_request: int
+    supported_platforms: list[str]
+    topics: dict[str, str]
+
+
+class MetadataType(BaseModel):
+    """One type of metadata."""
+
+    description: str
+    example: dict[str, Any]
+
+
+class MetadataTypes(BaseModel):
+    """The types of metadata that the guide names."""
+
+    supported_types: dict[str, MetadataType]
+    topic: str
+    max_size: str
+
+
+class AudioConnections(BaseModel):
+    """The audio streams that are open, and what came since the service started."""
+
+    active_connections: int
+    connected_devices: list[str]
+    total_messages_received: int
+    uptime_seconds: float
 
 
 class BatchError(BaseModel):
@@ -64,9 +110,15 @@ class ValidationErrorAnswer(ErrorAnswer):
 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ErrorAnswer, "description": "The body is not JSON."},
+    403: {"model": ErrorAnswer, "description": "The device is not registered, and it has to be."},
     413: {"model": ErrorAnswer, "description": "The body is too large."},
     415: {"model": ErrorAnswer, "description": "The body is not announced as JSON."},
     422: {"model": ValidationErrorAnswer, "description": "A field is missing, of a wrong type or out of its range."},
+    429: {
+        "model": ErrorAnswer,
+        "description": "The device sends too much.",
+        "headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}},
+    },
     500: {"model": ErrorAnswer, "description": "The service failed."},
     503: {
         "model": ErrorAnswer,
@@ -84,13 +136,38 @@ def operation(topic: Topic, model: type[BaseModel] = Accepted) -> dict[str, Any]
     return described(schema, example, model) | {"response_description": f"The broker has it, on {topic.name}."}
 
 
+def media_operation(topic: Topic, *, model: type[BaseModel] = Accepted, **defaults: Any) -> dict[str, Any]:
+    """Keywords of a route that takes one message of `topic` as JSON, or as a form with a file."""
+    keywords = operation(topic, model)
+    content = keywords["openapi_extra"]["requestBody"]["content"]
+    body = content["application/json"]
+    body["example"] = body["example"] | defaults
+    file = next(n for n, f in topic.payload.model_fields.items() if any(isinstance(m, StoredBody) for m in f.metadata))
+    schema = body["schema"]
+    plain = {n: p for n, p in schema["properties"].items() if n not in (file, "schema_version", "trace_id", "span_id")}
+    form = {
+        "type": "object",
+        "properties": {**plain, "file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+        "required": ["device_id", "file"],
+    }
+    content["multipart/form-data"] = {"schema": form}
+    return keywords
+
+
 def described(schema: dict[str, Any], example: Any, model: type[BaseModel]) -> dict[str, Any]:
     """Keywords of a route whose JSON body has this schema and whose answer is a `model` with 201."""
     content = {"application/json": {"schema": schema, "example": example}}
+    parameter = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        "description": "The same for each try of one request: it is then stored once.",
+    }
     return {
         "status_code": 201,
         "responses": {201: {"model": model}, **ERRORS},
-        "openapi_extra": {"requestBody": {"required": True, "content": content}},
+        "openapi_extra": {"parameters": [parameter], "requestBody": {"required": True, "content": content}},
     }
 
 

@@ -11,15 +11,15 @@ from loom_contracts.topics.device import ACCELEROMETER_RAW, GENERIC_SENSORS, GPS
 from loom_ingest.accept import check
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.settings import Settings
-from loom_ingest.validation import field_rejection, rejection
+from loom_ingest.validation import echo, field_rejection, rejection
 
 GENERIC: Final = {topic.parts[2]: topic for topic in GENERIC_SENSORS}
 TYPED: Final = {"gps": GPS_RAW, "accelerometer": ACCELEROMETER_RAW, "heartrate": HEARTRATE_RAW, "power": POWER_RAW}
 """Sensors with fields of their own; a reading has them in `value`, or beside it."""
 
 
-def reading_of(item: Any, settings: Settings) -> tuple[Topic, Message]:
-    """Topic and message of one parsed reading; raises the 422."""
+def reading_of(item: Any, settings: Settings, only: str | None = None) -> tuple[Topic, Message]:
+    """Topic and message of one parsed reading, of the sensor `only` when it is given; raises the 422."""
     if not isinstance(item, dict):
         raise ApiError(
             422,
@@ -29,6 +29,13 @@ def reading_of(item: Any, settings: Settings) -> tuple[Topic, Message]:
             detail=[],
         )
     sensor_type = item.get("sensor_type")
+    if only is not None and sensor_type != only:
+        raise field_rejection(
+            "sensor_type",
+            sensor_type,
+            Code.INVALID_VALUE,
+            f"Field 'sensor_type' is {echo(sensor_type)!r}: here it is {only!r}; leave it out, or use /sensor/generic",
+        )
     typed = TYPED.get(sensor_type) if isinstance(sensor_type, str) else None
     if typed is not None:
         value = item.get("value")

@@ -77,11 +77,28 @@ class Settings(BaseSettings):
     metrics_port: Port | None = Field(None, description="Also serve the metrics alone on this port.")
     enable_health_checks: bool = True
 
+    # Devices
+    database_url: str = Field(
+        "postgresql://loom:loom@localhost:5432/loom", description="Where the register of devices is."
+    )
+    require_registered_devices: bool = Field(False, description="Refuse what comes from other devices.")
+
+    # Limits of each device
+    rate_limit_enabled: bool = Field(False, description="Answer 429 to a device that sends more.")
+    rate_limit_requests_per_minute: float = Field(1_000.0, gt=0)
+    rate_limit_burst_size: int = Field(100, ge=1, description="Requests at once.")
+
     # What is accepted
     timestamp_tolerance_hours: float = Field(24.0, ge=0, description="Around the server's time; 0 accepts any time.")
     max_body_bytes: int = Field(MEBIBYTE, ge=1_024, description="Of one request, audio aside.")
-    max_audio_body_bytes: int = Field(15 * MEBIBYTE, ge=1_024, description="Of one request to /audio/upload.")
+    max_audio_body_bytes: int = Field(15 * MEBIBYTE, ge=1_024, description="Of one request with audio or an image.")
     batch_max_items: int = Field(100, ge=1, le=10_000)
+    max_apps_per_request: int = Field(100, ge=1, le=10_000)
+
+    # Audio streams
+    stream_inactivity_seconds: float = Field(30.0, gt=0, description="Of a WebSocket, until it is closed.")
+    stream_max_connections: int = Field(1_000, ge=1, description="WebSockets at once.")
+    metrics_device_labels: bool = Field(False, description="Tell connections by device in the metrics.")
 
     @field_validator("cors_origins", mode="before")
     @classmethod

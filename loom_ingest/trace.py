@@ -13,10 +13,11 @@ _NO_SPAN: Final = b"0" * 16
 class RequestContext:
     """Identity of one request: `request_id`, `trace_id`, this request's own `span_id`, and trace `flags`.
 
-    `inherited` says whether the trace is the caller's.
+    `inherited` says whether the trace is the caller's; `idempotency_key` is the header of that name; `problem_json`
+    whether the caller asks for RFC 9457's media type.
     """
 
-    __slots__ = ("flags", "inherited", "request_id", "span_id", "trace_id")
+    __slots__ = ("flags", "idempotency_key", "inherited", "problem_json", "request_id", "span_id", "trace_id")
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         text = os.urandom(40).hex()
@@ -25,11 +26,17 @@ class RequestContext:
         self.flags = "01"
         self.inherited = False
         self.request_id = ""
+        self.idempotency_key: bytes | None = None
+        self.problem_json = False
         for name, value in headers:
             if name == b"traceparent":
                 self._inherit(value)
             elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 self.request_id = value.decode()
+            elif name == b"idempotency-key":
+                self.idempotency_key = value.strip().strip(b'"')
+            elif name == b"accept":
+                self.problem_json = b"application/problem+json" in value
         if not self.request_id:
             # A version 4 UUID, without the cost of an object.
             self.request_id = f"{text[48:56]}-{text[56:60]}-4{text[61:64]}-a{text[65:68]}-{text[68:80]}"

@@ -1,22 +1,41 @@
-"""Sound: chunks of a recording."""
+"""Sound: chunks of a recording, one by one or on a stream."""
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request, Response, WebSocket
 
+from loom_contracts.payloads.audio import AudioChunk
 from loom_contracts.topics.device import AUDIO_RAW
-from loom_ingest.accept import accepted, check, context_of, read_json, send, services_of
+from loom_ingest.accept import services_of, take
 from loom_ingest.audio import parse_chunk
-from loom_ingest.errors import timestamp_text
-from loom_ingest.openapi import AudioAccepted, operation
+from loom_ingest.body import Form, read_json_or_form
+from loom_ingest.media import from_form
+from loom_ingest.openapi import AudioAccepted, AudioConnections, media_operation
 from loom_ingest.route import IngestRoute
+from loom_ingest.stream import AudioStreams
 
-router = APIRouter(tags=["audio"], route_class=IngestRoute)
+router = APIRouter(prefix="/audio", tags=["audio"], route_class=IngestRoute)
+streams = APIRouter(prefix="/audio", tags=["audio"])
 
 
-@router.post("/audio/upload", **operation(AUDIO_RAW, AudioAccepted))
+@router.post("/upload", **media_operation(AUDIO_RAW, model=AudioAccepted))
 async def upload(request: Request) -> Response:
     """Take one chunk of audio; `data` may stand for `chunk_data`, and `channels` and `duration_ms` be left out."""
-    services = services_of(request)
-    body = await read_json(request, services.settings.max_audio_body_bytes)
-    message = check(parse_chunk(body), AUDIO_RAW, services.settings)
-    await send(services, AUDIO_RAW, message, context_of(request))
-    return accepted(AUDIO_RAW, message, timestamp=timestamp_text(message.timestamp))
+    body = await read_json_or_form(request, services_of(request).settings.max_audio_body_bytes)
+    message = from_form(AudioChunk, "chunk_data", body) if isinstance(body, Form) else parse_chunk(body)
+    return await take(request, AUDIO_RAW, message, timed=True)
+
+
+@streams.get("/connections")
+async def connections(request: Request) -> AudioConnections:
+    """The audio streams that are open now."""
+    return _streams(request).connections()
+
+
+@streams.websocket("/stream/{device_id}")
+async def stream(websocket: WebSocket, device_id: str) -> None:
+    """Take audio chunk by chunk; each is acknowledged when the broker has it."""
+    await _streams(websocket).serve(websocket, device_id)
+
+
+def _streams(connection: Request | WebSocket) -> AudioStreams:
+    found: AudioStreams = connection.app.state.streams
+    return found

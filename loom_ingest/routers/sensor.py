@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request, Response
 
 from loom_contracts.topics.device import ACCELEROMETER_RAW, GPS_RAW, HEARTRATE_RAW, POWER_RAW, TEMPERATURE_RAW
-from loom_ingest.accept import accept, accepted, context_of, read_json, send, services_of
+from loom_ingest.accept import accept, services_of, take
 from loom_ingest.batch import BATCH_OPERATION, accept_batch
+from loom_ingest.body import read_json
 from loom_ingest.openapi import operation
 from loom_ingest.readings import reading_of
 from loom_ingest.route import IngestRoute
@@ -43,8 +44,7 @@ async def generic(request: Request) -> Response:
     services = services_of(request)
     item = parse_json(await read_json(request, services.settings.max_body_bytes))
     topic, message = reading_of(item, services.settings)
-    await send(services, topic, message, context_of(request))
-    return accepted(topic, message)
+    return await take(request, topic, message)
 
 
 @router.post("/sensor/batch", **BATCH_OPERATION)

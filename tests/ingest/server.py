@@ -34,6 +34,8 @@ def live_server(bootstrap_servers: str, **settings: object) -> Iterator[LiveServ
     port = free_port()
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
     environment |= {"LOOM_PORT": str(port), "LOOM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
+    # Nobody listens on port 1; a test that wants devices says where they are.
+    environment["LOOM_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     environment |= {f"LOOM_{key.upper()}": str(value) for key, value in settings.items()}
     with tempfile.TemporaryDirectory(prefix="loom-ingest-") as directory:
         log = Path(directory) / "ingest.log"

@@ -1,6 +1,7 @@
 """The service about itself: information, probes, metrics, documentation, CORS."""
 
 import json
+import re
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ from loom_ingest.app import create_app
 from loom_ingest.errors import BrokerUnavailableError
 from loom_ingest.settings import Settings
 from tests.ingest.memory import MemoryProducer
+from tests.ingest.test_rest_endpoints import ENDPOINTS
 
 GPS = {"device_id": "phone-001", "latitude": 1.5, "longitude": 2.5}
 
@@ -107,16 +109,28 @@ async def test_the_document_describes_every_body_and_answer(client: httpx.AsyncC
     assert set(posts) == {
         *(f"/sensor/{name}" for name in ("gps", "accelerometer", "heartrate", "power", "generic", "batch")),
         "/audio/upload",
+        "/devices",
+        *ENDPOINTS,
     }
-    for operation in posts.values():
+    for path, operation in posts.items():
         content = operation["requestBody"]["content"]["application/json"]
         schema = content["schema"] | {"components": document["components"]}
         Draft202012Validator.check_schema(schema)
         Draft202012Validator(schema).validate(content["example"])
-        assert set(operation["responses"]) == {"201", "400", "413", "415", "422", "500", "503"}
+        sending = {"403", "429"} if path != "/devices" else {"409"}
+        assert set(operation["responses"]) == {"201", "400", "413", "415", "422", "500", "503", *sending}
     assert "$defs" not in json.dumps(document)
-    for page in ("/docs", "/redoc"):
-        assert (await client.get(page)).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_documentation_needs_nothing_from_elsewhere(client: httpx.AsyncClient, page: str) -> None:
+    text = (await client.get(page)).text
+    assert re.findall(r"https?://[^\s\"']+", text) == []
+    for source in re.findall(r'(?:src|href)="([^"]+)"', text):
+        assert source.startswith("/")
+        found = await client.get(source)
+        assert found.status_code == 200, source
+        assert len(found.content) > 1_000
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""Compressed bodies, retries, rates, and the media type of errors."""
+
+import gzip
+import json
+import uuid
+import zlib
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+import zstandard
+
+from loom_ingest.app import create_app
+from loom_ingest.errors import ApiError
+from loom_ingest.limits import MOST_BUCKETS, RateLimits
+from loom_ingest.settings import Settings
+from tests.ingest.memory import MemoryProducer
+
+GPS: dict[str, Any] = {"device_id": "phone-001", "latitude": 1.5, "longitude": 2.5}
+TEXT = json.dumps(GPS).encode()
+
+
+async def post(client: httpx.AsyncClient, body: bytes, encoding: str, path: str = "/sensor/gps") -> httpx.Response:
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    return await client.post(path, content=body, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(TEXT)),
+        ("x-gzip", gzip.compress(TEXT)),
+        ("GZIP", gzip.compress(TEXT)),
+        ("zstd", zstandard.compress(TEXT)),
+        ("zstd", zstandard.compress(TEXT[:9]) + zstandard.compress(TEXT[9:])),
+        ("identity", TEXT),
+    ],
+)
+async def test_a_compressed_body(
+    client: httpx.AsyncClient, producer: MemoryProducer, encoding: str, body: bytes
+) -> None:
+    response = await post(client, body, encoding)
+    assert response.status_code == 201, response.text
+    assert producer.messages[0]["latitude"] == 1.5
+
+
+BOMB = b"\x00" * (64 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"), [("gzip", zlib.compress(BOMB, wbits=31)), ("zstd", zstandard.compress(BOMB))]
+)
+@pytest.mark.parametrize("path", ["/sensor/gps", "/sensor/batch", "/images/camera", "/devices"])
+async def test_a_bomb_is_413(client: httpx.AsyncClient, encoding: str, body: bytes, path: str) -> None:
+    response = await post(client, body, encoding, path)
+    assert (response.status_code, response.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", TEXT),
+        ("gzip", gzip.compress(TEXT)[:-3]),
+        ("gzip", gzip.compress(TEXT) + b"more"),
+        ("gzip", b""),
+        ("zstd", TEXT),
+        ("zstd", zstandard.compress(TEXT)[:-3]),
+    ],
+)
+async def test_a_broken_body_is_400(
+    client: httpx.AsyncClient, producer: MemoryProducer, encoding: str, body: bytes
+) -> None:
+    response = await post(client, body, encoding)
+    assert response.status_code == 400, response.text
+    assert response.json()["code"] == "MALFORMED_ENCODING"
+    assert producer.records == []
+
+
+async def test_other_encodings_are_415(client: httpx.AsyncClient) -> None:
+    response = await post(client, b"{}", "br")
+    assert (response.status_code, response.headers["accept-encoding"]) == (415, "gzip, zstd")
+
+
+# Retries
+
+
+async def send(client: httpx.AsyncClient, body: Any, path: str = "/sensor/gps", **headers: str) -> httpx.Response:
+    return await client.post(path, json=body, headers=headers)
+
+
+async def test_an_idempotency_key_makes_a_retry_the_same_row(
+    client: httpx.AsyncClient, producer: MemoryProducer
+) -> None:
+    for key in ("one", "one", "two"):
+        assert (await send(client, GPS, **{"Idempotency-Key": key})).status_code == 201
+    rows = [(m["message_id"], m["timestamp"]) for m in producer.messages]
+    assert rows[0] == rows[1] != rows[2]
+    await send(client, GPS | {"device_id": "phone-002"}, **{"Idempotency-Key": "one"})
+    assert producer.messages[3]["message_id"] != rows[0][0]
+
+
+async def test_a_message_id_makes_a_retry_the_same_row(client: httpx.AsyncClient, producer: MemoryProducer) -> None:
+    message_id, when = str(uuid.uuid4()), datetime.now(UTC).isoformat()
+    for _ in range(2):
+        await send(client, GPS | {"message_id": message_id})
+        await send(client, GPS | {"message_id": message_id, "timestamp": when})
+    rows = [(m["message_id"], m["timestamp"]) for m in producer.messages]
+    assert rows[0] == rows[2]
+    assert rows[1] == rows[3]
+    assert datetime.fromisoformat(rows[1][1]) == datetime.fromisoformat(when)
+
+
+async def test_a_batch_is_retried_whole(client: httpx.AsyncClient, producer: MemoryProducer) -> None:
+    items = [{"device_id": "sensor-001", "sensor_type": "light", "value": {"lux": n}} for n in (1, 1)]
+    for _ in range(2):
+        assert (await send(client, items, "/sensor/batch", **{"Idempotency-Key": "k"})).status_code == 201
+    rows = [(m["message_id"], m["timestamp"]) for m in producer.messages]
+    assert rows[:2] == rows[2:]
+    assert rows[0] != rows[1]
+
+
+async def test_a_key_that_is_none(client: httpx.AsyncClient, producer: MemoryProducer) -> None:
+    for key in ("", "k" * 256):
+        response = await send(client, GPS, **{"Idempotency-Key": key})
+        assert (response.status_code, response.json()["code"]) == (400, "INVALID_IDEMPOTENCY_KEY")
+    assert producer.records == []
+
+
+# Rates
+
+
+def test_a_bucket_empties_and_fills() -> None:
+    now = 0.0
+    limits = RateLimits(60, 3, lambda: now)
+    for _ in range(3):
+        limits.take(["phone-001"])
+    with pytest.raises(ApiError) as caught:
+        limits.take(["phone-002", "phone-001"])
+    assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "1")
+    for _ in range(3):
+        limits.take(["phone-002"])
+    now = 1.0
+    limits.take(["phone-001"])
+    with pytest.raises(ApiError):
+        limits.take(["phone-001"])
+    now = 1_000.0
+    for _ in range(3):
+        limits.take(["phone-001"])
+
+
+def test_buckets_are_bounded() -> None:
+    limits = RateLimits(1, 1, lambda: 0.0)
+    for n in range(MOST_BUCKETS + 5):
+        limits.take([f"device-{n}"])
+    assert len(limits._buckets) == MOST_BUCKETS
+
+
+async def test_a_device_that_sends_too_much(producer: MemoryProducer) -> None:
+    settings = Settings(rate_limit_enabled=True, rate_limit_burst_size=2, rate_limit_requests_per_minute=6)
+    app = create_app(settings, producer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+        answers = [await send(client, GPS) for _ in range(3)]
+        assert [a.status_code for a in answers] == [201, 201, 429]
+        assert answers[2].json()["code"] == "RATE_LIMITED"
+        assert 1 <= int(answers[2].headers["retry-after"]) <= 10
+        assert answers[2].headers["ratelimit-limit"] == "2"
+        reading = {"device_id": "phone-001", "sensor_type": "light", "value": {"lux": 1}}
+        assert (await send(client, [reading], "/sensor/batch")).status_code == 429
+        assert (await send(client, GPS | {"device_id": "phone-002"})).status_code == 201
+    assert len(producer.records) == 3
+
+
+# Errors
+
+
+async def test_errors_are_problems_when_they_are_asked_for(client: httpx.AsyncClient) -> None:
+    asked = await send(client, {}, Accept="application/problem+json, application/json")
+    plain = await send(client, {})
+    assert asked.headers["content-type"] == "application/problem+json"
+    assert plain.headers["content-type"] == "application/json"
+    assert asked.json().keys() == plain.json().keys()
+    missing = await client.get("/nowhere", headers={"Accept": "application/problem+json"})
+    assert missing.headers["content-type"] == "application/problem+json"
