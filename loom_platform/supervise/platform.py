@@ -192,7 +192,8 @@ def make_directories(settings: Settings) -> None:
     """Make the data directory. Only its owner may look in; root's may be entered, for PostgreSQL's user."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     settings.data_dir.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    for directory in (settings.run_dir, settings.logs_dir, settings.dagster_home):
+    private = (settings.run_dir, settings.logs_dir, settings.dagster_home)
+    for directory in (*private, *(settings.data_dir / name for name in ("kafka", "blobs", "spool"))):
         directory.mkdir(mode=0o700, exist_ok=True)
 
 

@@ -98,6 +98,9 @@ def test_up_survives_crashes_and_down_leaves_nothing(loom: Loom) -> None:
     assert {s["state"] for s in status["services"]} == {"ready"}
     assert httpx.get(status["dagster_url"] + "/server_info", trust_env=False).status_code == 200
 
+    private = ("run", "logs", "dagster", "kafka", "blobs", "spool", "postgres/data")
+    assert [n for n in private if (loom.data_dir / n).stat().st_mode & 0o077] == []
+
     # a record goes all the way
     send_fix(loom)
     eventually(lambda: fixes(loom) == 1)
