@@ -23,6 +23,7 @@ LOOK_SECONDS: Final = 0.1
 """How often the drain looks whether the broker is back."""
 RETRY_SECONDS: Final = 0.5
 REMIND_SECONDS: Final = 60.0
+LAST_BATCH_SECONDS: Final = 2.0
 WAIT_FOR_SLOT_SECONDS: Final = 30.0
 
 
@@ -61,6 +62,7 @@ class SpoolingProducer:
         self._wake = asyncio.Event()
         self._drainer: asyncio.Task[None] | None = None
         self._reminded = 0.0
+        self._stopping = False
         metrics.spool_records.set_function(lambda: self.held)
         metrics.spool_bytes.set_function(lambda: sum(spool.log.bytes for spool in self._spools))
         metrics.spool_oldest.set_function(lambda: oldest_age_seconds(self._spools))
@@ -115,6 +117,10 @@ class SpoolingProducer:
         while self.held and self.connected and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
         if self._drainer is not None:
+            self._stopping = True
+            self._wake.set()
+            # What the broker just took is noted, so that it does not go there again.
+            await asyncio.wait({self._drainer}, timeout=LAST_BATCH_SECONDS)
             self._drainer.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._drainer
@@ -168,7 +174,7 @@ class SpoolingProducer:
     async def _drain(self) -> None:
         """Give the broker what the spools hold, the oldest first, whenever it is there."""
         drained = 0
-        while True:
+        while not self._stopping:
             spool = next((spool for spool in self._spools if spool.held), None)
             if spool is None:
                 if drained:

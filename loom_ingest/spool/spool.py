@@ -89,10 +89,11 @@ class Spool:
             group, self._waiting = self._waiting, []
             size = self._waiting_bytes
             self._writing = len(group)
-            failure: OSError | None = None
+            failure: Exception | None = None
             try:
                 await self._run(partial(self.log.append, [(ms, record) for ms, record, _ in group]))
-            except OSError as error:
+            except Exception as error:
+                # Of whatever kind: requests wait for an answer.
                 failure = error
                 self._refuse(error, len(group))
             else:
@@ -108,13 +109,13 @@ class Spool:
                     done.set_exception(_answer(failure))
         self._committer = None
 
-    def _refuse(self, error: OSError, records: int) -> None:
+    def _refuse(self, error: Exception, records: int) -> None:
         self._metrics.spool_rejected.inc(records)
         self._refused_until = time.monotonic() + RETRY_DISK_SECONDS
         log.error(
             "spool_write_failed",
             directory=str(self.log.directory),
-            reason=error.strerror or type(error).__name__,
+            reason=getattr(error, "strerror", None) or type(error).__name__,
             remedy="make room on the disk or mend it, or point LOOM_SPOOL_DIR elsewhere",
         )
 
@@ -142,8 +143,8 @@ class Spool:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _answer(error: OSError) -> ApiError:
-    if error.errno in _NO_ROOM:
+def _answer(error: Exception) -> ApiError:
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
         return SpoolFullError("Unable to connect to Kafka broker, and the spool's disk is full", retry_after_seconds=10)
     return SpoolFailedError("Unable to connect to Kafka broker, and the spool's disk fails", retry_after_seconds=10)
 
