@@ -10,12 +10,13 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from loom_models.errors import DependencyError
 from loom_models.stage import Stage
-from loom_platform.stream import lease, offsets
+from loom_platform.stream import lease, offsets, topics
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect
 from loom_platform.stream.errors import OffsetOutOfRangeError, TopicMissingError, TopicRecreatedError
 from loom_platform.stream.report import Lag
-from loom_platform.stream.source import Source, TopicState, broker_config
+from loom_platform.stream.source import admin_client, broker_config
+from loom_platform.stream.topics import TopicState
 
 _STORED = "SELECT stage, topic, partition, topic_id, next_offset FROM stream_offsets WHERE stage = ANY(%s)"
 _TIMERS = """
@@ -88,16 +89,9 @@ def _first_record(stages: Sequence[Stage], lags: Mapping[str, Lag], config: Stre
 
 def _topic_states(stages: Sequence[Stage], config: StreamConfig) -> dict[str, TopicState | str]:
     """Each source topic as it is on the broker, or why it can't be read."""
-    states: dict[str, TopicState | str] = {}
-    for topic in sorted({s.source.on_broker(config.topic_prefix) for s in stages}):
-        source = Source(config.bootstrap_servers, topic, "loom-lag")
-        try:
-            states[topic] = source.describe()
-        except TopicMissingError as error:
-            states[topic] = str(error)
-        finally:
-            source.close()
-    return states
+    names = sorted({s.source.on_broker(config.topic_prefix) for s in stages})
+    states = topics.states(admin_client(config.bootstrap_servers), names)
+    return {name: state or str(TopicMissingError(name)) for name, state in states.items()}
 
 
 def _lags(
@@ -137,11 +131,7 @@ def _lags(
 def reset_offsets(stage: Stage, config: StreamConfig, to: str) -> dict[int, int]:
     """Set a stage's offsets to the `earliest` or `latest` records of its topic; returns them by partition."""
     topic = stage.source.on_broker(config.topic_prefix)
-    source = Source(config.bootstrap_servers, topic, "loom-reset")
-    try:
-        state = source.describe()
-    finally:
-        source.close()
+    state = topics.state(admin_client(config.bootstrap_servers), topic)
     positions = {p: (low if to == "earliest" else high) for p, (low, high) in state.ranges.items()}
     with connect(config.database_url, "loom reset") as connection:
         offsets.reset(connection, stage.name, topic, state, positions)

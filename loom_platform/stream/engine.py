@@ -11,6 +11,7 @@ from loom_platform.stream.errors import FencedError, LeaseHeldError, LeaseLostEr
 from loom_platform.stream.heartbeat import Heartbeat
 from loom_platform.stream.landed import Landed
 from loom_platform.stream.report import StageReport, StageSummary
+from loom_platform.stream.source import admin_client
 from loom_platform.stream.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ def run_stream(
     landed = Landed()
     landing = {s.source: s.name for s in (*landing_stages, *stages) if s.landing}
     done = threading.Event()
-    workers = [Worker(s, config, landed, landing.get(s.source), done) for s in stages]
+    admin = admin_client(config.bootstrap_servers)
+    workers = [Worker(s, config, landed, landing.get(s.source), done, admin) for s in stages]
     failures: list[BaseException] = []
     threads = [
         threading.Thread(target=_guarded, args=(w, failures, done), name=f"stage-{w.stage.name}", daemon=True)

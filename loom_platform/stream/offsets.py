@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 
 from loom_platform.stream.errors import FencedError, OffsetOutOfRangeError, TopicRecreatedError
-from loom_platform.stream.source import TopicState
+from loom_platform.stream.topics import TopicState
 
 Connection = psycopg.Connection[Any]
 

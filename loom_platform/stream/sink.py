@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -33,9 +34,14 @@ class Sink:
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         self._prefix = prefix
         self._failed: list[tuple[str, KafkaError, int]] = []
-        self._producer = Producer(
+        self._bootstrap_servers = bootstrap_servers
+
+    @cached_property
+    def _producer(self) -> Producer:
+        """Made with the first message: a landing stage without dead letters needs none."""
+        return Producer(
             {
-                **broker_config(bootstrap_servers),
+                **broker_config(self._bootstrap_servers),
                 "acks": "all",
                 "enable.idempotence": True,
                 "linger.ms": 1,
@@ -82,6 +88,8 @@ class Sink:
 
     def close(self) -> None:
         """Drop what is still queued."""
+        if "_producer" not in self.__dict__:
+            return
         self._producer.purge()
         self._producer.flush(1.0)
 

@@ -7,18 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
 
 import polars as pl
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from loom_models.errors import DependencyError
 from loom_models.stage import BatchPolicy
-from loom_platform.stream.errors import TopicMissingError
+from loom_platform.stream import topics
+from loom_platform.stream.topics import TopicState
 
-_TIMEOUT = 10.0
 FIRST_WAIT_SECONDS = 0.25
 """The longest wait for a first record, so that a stop and a timer are seen soon."""
 
@@ -67,14 +66,6 @@ class Records:
         return len(self.messages)
 
 
-@dataclass(frozen=True, slots=True)
-class TopicState:
-    """A topic on the broker: Kafka's identity of it, and for each partition the first offset and the next one."""
-
-    topic_id: str
-    ranges: Mapping[int, tuple[int, int]]
-
-
 def broker_config(bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     """What every client of ours has in common."""
     return {
@@ -87,12 +78,25 @@ def broker_config(bootstrap_servers: str) -> dict[str, str | int | float | bool]
     }
 
 
+def admin_client(bootstrap_servers: str) -> AdminClient:
+    """A client for questions about topics; one serves many threads."""
+    return AdminClient(broker_config(bootstrap_servers))
+
+
 class Source:
     """One consumer on one topic, for one stage. It never commits to Kafka by itself."""
 
-    def __init__(self, bootstrap_servers: str, topic: str, group: str, *, max_bytes: int = 16 * 1024 * 1024) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topic: str,
+        group: str,
+        *,
+        max_bytes: int = 16 * 1024 * 1024,
+        admin: AdminClient | None = None,
+    ) -> None:
         self.topic = topic
-        self._admin = AdminClient(broker_config(bootstrap_servers))
+        self._admin = admin or admin_client(bootstrap_servers)
         self._average_bytes = 512.0
         self._consumer = Consumer(
             {
@@ -113,31 +117,11 @@ class Source:
 
     def describe(self) -> TopicState:
         """The topic as it is on the broker; raises TopicMissingError, or DependencyError when the broker is away."""
-        description = self._description()
-        try:
-            ranges = {
-                p.id: self._consumer.get_watermark_offsets(TopicPartition(self.topic, p.id), timeout=_TIMEOUT)
-                for p in description.partitions
-            }
-        except KafkaException as error:
-            raise DependencyError(f"broker: {error.args[0].str()}") from error
-        return TopicState(str(description.topic_id), ranges)
+        return topics.state(self._admin, self.topic)
 
     def identity(self) -> tuple[str, int]:
         """Kafka's present identity of the topic, and how many partitions it has; raises as `describe` does."""
-        description = self._description()
-        return str(description.topic_id), len(description.partitions)
-
-    def _description(self) -> Any:
-        try:
-            futures = self._admin.describe_topics(TopicCollection([self.topic]), request_timeout=_TIMEOUT)
-            return futures[self.topic].result(timeout=_TIMEOUT)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-                raise TopicMissingError(self.topic) from error
-            raise DependencyError(f"broker: {error.args[0].str()}") from error
-        except TimeoutError as error:
-            raise DependencyError("broker: no answer") from error
+        return topics.identity(self._admin, self.topic)
 
     def assign(self, positions: Mapping[int, int]) -> None:
         """Read on from these offsets (partition to offset)."""

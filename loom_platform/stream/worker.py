@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 import psycopg
+from confluent_kafka.admin import AdminClient
 
 from loom_models.errors import DependencyError
 from loom_models.stage import DUE_SCHEMA, Stage
@@ -46,12 +47,19 @@ class Worker:
     """Runs one stage until it is stopped. `run` returns at a stop and raises when the stage can't go on."""
 
     def __init__(
-        self, stage: Stage, config: StreamConfig, landed: Landed, landing_stage: str | None, stop: threading.Event
+        self,
+        stage: Stage,
+        config: StreamConfig,
+        landed: Landed,
+        landing_stage: str | None,
+        stop: threading.Event,
+        admin: AdminClient,
     ) -> None:
         self.stage = stage
         self.statistics = Statistics(stage)
         self.last_work = time.monotonic()
         self._config, self._landed, self._landing_stage, self._stop = config, landed, landing_stage, stop
+        self._admin = admin
         self._topic = stage.source.on_broker(config.topic_prefix)
         self._positions: dict[int, int] = {}
         self._rows = min(1_000, stage.policy.max_rows)
@@ -82,7 +90,11 @@ class Worker:
             self._lease.acquire(connection)
             self._renew_at = time.monotonic() + config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
             source = Source(
-                config.bootstrap_servers, self._topic, stage.consumer_group, max_bytes=stage.policy.max_bytes
+                config.bootstrap_servers,
+                self._topic,
+                stage.consumer_group,
+                max_bytes=stage.policy.max_bytes,
+                admin=self._admin,
             )
             sink = Sink(config.bootstrap_servers, config.topic_prefix)
             reader = Reader(lambda: self._read(source))

@@ -325,9 +325,9 @@ def sizes(bench: Bench, seconds: float, policy: BatchPolicy, **changes: Any) -> 
 
     sized = stage("sized", transform, policy=policy)
     bench.prepare(sized)
-    bench.send(NUMBERS, *(number(n, n) for n in range(2_500)))
+    bench.send(NUMBERS, *(number(n, n) for n in range(4_000)))
     bench.drain(sized, **changes)
-    assert sum(heights) == 2_500
+    assert sum(heights) == 4_000
     return heights
 
 
