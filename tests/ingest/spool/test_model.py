@@ -1,8 +1,8 @@
 """Random appends, acknowledgements, failures and crashes of a SpoolLog, held against lists.
 
-What was acknowledged to a device and not damaged on the disk comes out, per key in its order, and nothing that was never
-put in. A crash of the machine keeps of each file what was synced and any part of the rest, and may bring back files that
-were removed.
+What was acknowledged to a device and not damaged on the disk comes out, per key in its order, and nothing that was
+never put in. A crash of the machine keeps of each file what was synced and any part of the rest, and may bring back
+files that were removed.
 """
 
 import errno
