@@ -100,11 +100,11 @@ def outcome_of(verdict: Verdict) -> str:
 
 
 def health_sensor(stages: Sequence[Stage]) -> dg.SensorDefinition:
-    """Measures every minute, and reports changed outcomes as evaluations without a run."""
+    """Measures every two minutes, and reports changed outcomes as evaluations without a run."""
 
     @dg.sensor(
         name="health",
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Lag, dead letters and freshness of every topic, told when they change.",
     )

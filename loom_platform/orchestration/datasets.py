@@ -89,11 +89,11 @@ def dataset_assets() -> tuple[dg.AssetsDefinition, ...]:
 
 
 def automation_sensor(datasets: Sequence[dg.AssetsDefinition]) -> dg.AutomationConditionSensorDefinition:
-    """Looks once a minute whether a dataset is to be brought up to date."""
+    """Looks every two minutes whether a dataset is to be brought up to date."""
     return dg.AutomationConditionSensorDefinition(
         "datasets",
         target=dg.AssetSelection.assets(*(d.key for d in datasets)),
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Brings datasets up to date after what they are made from has changed.",
     )

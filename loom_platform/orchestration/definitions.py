@@ -29,7 +29,7 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
         jobs=[*jobs, maintenance],
         schedules=[maintenance_schedule(maintenance)],
         sensors=[
-            *(stream_sensor(g, j) for g, j in zip(groups, jobs, strict=True)),
+            stream_sensor(groups, jobs),
             automation_sensor(datasets),
             health_sensor(stages),
         ],

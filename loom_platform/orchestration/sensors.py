@@ -1,4 +1,4 @@
-"""The Kafka sensors: one a stage group, which waits inside its tick for the first record and opens a stream run."""
+"""The Kafka sensor: it waits inside its tick for the first record, and opens a stream run for what has work."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -42,61 +42,82 @@ SELECT DISTINCT stage FROM stream_offsets WHERE stage = ANY(%s) AND next_offset 
 """
 
 
+def job_name(group: StageGroup) -> str:
+    """The name of the group's job."""
+    return f"stream_{group.name}"
+
+
 def stream_job(group: StageGroup) -> UnresolvedAssetJobDefinition:
     """The job of the group's stream runs."""
     return dg.define_asset_job(
-        f"stream_{group.name}",
+        job_name(group),
         selection=dg.AssetSelection.assets(*(asset_key(t) for t in group.sinks)).without_checks(),
         description=f"Streams the topics of {group.name} into their tables until they are idle.",
         executor_def=dg.in_process_executor,
     )
 
 
-def stream_sensor(group: StageGroup, job: UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
-    """The sensor that opens a stream run when a stage of the group has work and no run has it."""
-    watch = Watch()
+def stream_sensor(groups: Sequence[StageGroup], jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+    """The sensor that opens a stream run of a group when a stage of it has work and no run has it.
+
+    It watches all groups of the code location: a tick costs as much for two as for one. `jobs` are the groups' own.
+    """
+    watches = {g.name: Watch() for g in groups}
+    stages = [s for g in groups for s in g.stages]
+    names = [s.name for s in stages]
 
     @dg.sensor(
-        name=f"kafka_{group.name}",
-        job=job,
+        name="kafka",
+        jobs=jobs,
         # The daemon looks every 5 s; an interval of 5 s would miss every second look by milliseconds.
         minimum_interval_seconds=1,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description=f"Opens a stream run when a topic of {group.name} has records that no live run reads.",
+        description="Opens a stream run when a topic has records that no live run reads.",
     )
-    def kafka_sensor(
+    def kafka(
         context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]
-    ) -> dg.RunRequest | dg.SkipReason:
-        config = platform.stream_config("sensor")
-        names = [s.name for s in group.stages]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        instance, config = context.instance, platform.stream_config("sensor")
+        held = {g.name: at for g in groups if (at := retry_at(ended_runs(instance, g))) is not None}
 
         def look() -> Sight:
+            now = datetime.now(UTC)
             with platform.connect("sensor") as connection:
                 leases = dict(connection.execute(_LEASES, (names,)).fetchall())
-            return watch.look(live_runs(context.instance, group), leases, datetime.now(UTC))
+            sights = [watches[g.name].look(live_runs(instance, g), leases, now) for g in groups]
+            waiting = (s.name for g in groups if held.get(g.name, now) > now for s in g.stages)
+            return Sight(
+                frozenset(waiting).union(*(s.busy for s in sights)), tuple(run for s in sights for run in s.dead)
+            )
 
-        held = retry_at(ended_runs(context.instance, group))
-        wait = (held - datetime.now(UTC)).total_seconds() if held else 0.0
-        if wait > TICK_SECONDS:
-            time.sleep(TICK_SECONDS)
-            return dg.SkipReason(f"the last runs failed: the next is opened at {held:%T} UTC at the earliest")
-        time.sleep(max(0.0, wait))
         try:
-            sight, ready = await_work(group.stages, config, look)
-            _reap(context, sight)
+            sight, ready = await_work(stages, config, look)
+            _reap(instance, sight)
             if not ready:
                 return dg.SkipReason("no new records")
             with platform.connect("sensor") as connection:
                 recent = [row[0] for row in connection.execute(_RECENT, (names, RECENT)).fetchall()]
         except (DependencyError, psycopg.OperationalError) as error:
             return dg.SkipReason(f"waiting for {error}")
-        stages = chosen(ready, recent, [n for n in names if n not in sight.busy])
-        topics = [sink for stage in group.named(stages) for sink in stage.sinks]
-        return dg.RunRequest(
-            asset_selection=[asset_key(t) for t in topics], asset_check_keys=[], tags={STREAM_TAG: group.name}
-        )
+        free = [n for n in names if n not in sight.busy]
+        return [r for g in groups if (r := _request(g, ready, recent, free)) is not None]
 
-    return kafka_sensor
+    return kafka
+
+
+def _request(
+    group: StageGroup, ready: Sequence[str], recent: Sequence[str], free: Sequence[str]
+) -> dg.RunRequest | None:
+    own = {s.name for s in group.stages}
+    opened = chosen([n for n in ready if n in own], recent, [n for n in free if n in own])
+    if not opened:
+        return None
+    return dg.RunRequest(
+        job_name=job_name(group),
+        asset_selection=[asset_key(sink) for stage in group.named(opened) for sink in stage.sinks],
+        asset_check_keys=[],
+        tags={STREAM_TAG: group.name},
+    )
 
 
 def await_work(
@@ -160,8 +181,8 @@ def _utc(moment: datetime) -> datetime:
 _UNFINISHED = [*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING]
 
 
-def _reap(context: dg.SensorEvaluationContext, sight: Sight) -> None:
+def _reap(instance: dg.DagsterInstance, sight: Sight) -> None:
     for run_id in sight.dead:
-        run = context.instance.get_run_by_id(run_id)
+        run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
-            context.instance.report_run_failed(run, "Its process is gone: it has held no lease for five minutes.")
+            instance.report_run_failed(run, "Its process is gone: it has held no lease for five minutes.")

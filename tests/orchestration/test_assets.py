@@ -117,7 +117,7 @@ def test_a_stream_run_marks_the_days_it_touched_and_plots_what_it_did(world: Wor
     assert sum(r for r in rows if isinstance(r, int)) == 10
     last = told[-1]
     assert last is not None
-    assert (last.metadata["offset_to_p0"].value, last.metadata["version"].value) == (12, "1")
+    assert (last.metadata["next_offset"].value, last.metadata["version"].value) == (12, "1")
     assert {"latency_p50_seconds", "latency_p95_seconds", "dead_letters"} <= last.metadata.keys()
 
 
