@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 
 from loom_models.stage import Stage
 from loom_platform.database import ensure_database
-from loom_platform.embedded.kafka import Kafka
+from loom_platform.embedded.kafka import CONFIGURATION, Kafka
 from loom_platform.embedded.postgres import Postgres
 from loom_platform.embedded.process import free_port, start, stop
 from loom_platform.migrate import migrate
@@ -255,7 +255,12 @@ def restarted(server: Postgres, log: Path) -> "subprocess.Popen[bytes]":
     raise AssertionError(f"PostgreSQL did not start again: {log.read_text()[-2000:]}")
 
 
-def test_a_run_goes_on_by_itself_after_the_broker_was_killed(bench: Bench, server_dir: Path) -> None:
+def test_a_run_goes_on_by_itself_after_the_broker_was_killed(
+    bench: Bench, server_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A broker that was killed may come back only when its old session has run out.
+    monkeypatch.setitem(CONFIGURATION, "broker.session.timeout.ms", "3000")
+    monkeypatch.setitem(CONFIGURATION, "broker.heartbeat.interval.ms", "1000")
     broker = Kafka(server_dir / "kafka-faults", free_port(), free_port(), load_settings().cache_dir)
     broker.prepare()
     log = server_dir / "kafka-faults.log"
