@@ -37,6 +37,8 @@ def main() -> int:
         ws="websockets-sansio",
         # A frame of a stream is one chunk of audio; what is longer ends the connection with 1009.
         ws_max_size=settings.max_audio_body_bytes,
+        # One read of compressed frames may hold a thousand times its size, before anyone can pause the client.
+        ws_per_message_deflate=False,
         timeout_graceful_shutdown=max(1, round(settings.shutdown_timeout_seconds)),
     )
     return 0

@@ -50,6 +50,8 @@ def configure_logging(level: str) -> None:
     # At DEBUG aiokafka writes every key and value; above it, one line per failed attempt. The producer logs the
     # changes of state instead.
     logging.getLogger("aiokafka").setLevel("CRITICAL")
+    # One line per failed attempt; the register of devices says once that its database is away.
+    logging.getLogger("psycopg.pool").setLevel("ERROR")
 
 
 def where(error: BaseException) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from loom_ingest.errors import ApiError, Code, DatabaseUnavailableError
 from loom_ingest.logging import log
 
 FLUSH_SECONDS: Final = 2.0
+STOP_SECONDS: Final = 1.0
 REFRESH_SECONDS: Final = 10.0
 """How old the known registrations may be: a deletion by another process is seen within this time."""
 REFUSAL_SECONDS: Final = 2.0
@@ -44,7 +45,9 @@ class Devices:
         self._stopping.set()
         if self._writer is not None:
             await self._writer
-        await self._flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._flush()
         await self.store.close()
 
     def seen(self, device_id: str, topic: str) -> None:
@@ -88,10 +91,11 @@ class Devices:
             self._registered.discard(device_id)
 
     async def _write_on(self) -> None:
-        while not self._stopping.is_set():
+        while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_SECONDS):
                     await self._stopping.wait()
+                    return
             await self._flush()
             if self._require_registered and time.monotonic() - self._refreshed > REFRESH_SECONDS:
                 # With the database away, those known go on.

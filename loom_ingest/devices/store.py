@@ -13,6 +13,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 from loom_ingest.errors import DatabaseUnavailableError
 
 POOL_TIMEOUT_SECONDS: Final = 2.0
+CLOSE_TIMEOUT_SECONDS: Final = 0.5
 CONNECT_TIMEOUT_SECONDS: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 5_000
 FIELDS: Final = (
@@ -108,7 +109,7 @@ class DeviceStore:
     async def close(self) -> None:
         """Let go of every connection."""
         if self._pool is not None:
-            await self._pool.close(timeout=POOL_TIMEOUT_SECONDS)
+            await self._pool.close(timeout=CLOSE_TIMEOUT_SECONDS)
             self._pool = None
 
     async def register(self, device_id: str, fields: dict[str, Any]) -> dict[str, Any] | None:
