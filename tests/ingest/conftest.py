@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import httpx
@@ -15,6 +16,7 @@ from loom_ingest.producer import Record
 from loom_ingest.settings import Settings
 from loom_platform.topics import create_topics
 from tests.ingest.memory import MemoryProducer
+from tests.ingest.own_broker import OwnBroker
 from tests.ingest.server import live_server
 
 
@@ -49,6 +51,14 @@ def live_url(bootstrap_servers: str, ingest_prefix: str) -> Iterator[str]:
     """A running service over the suite's broker."""
     with live_server(bootstrap_servers, kafka_topic_prefix=ingest_prefix) as server:
         yield server.url
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
+    """A broker that is not started yet, and that the test may kill."""
+    broker = OwnBroker(tmp_path)
+    yield broker
+    broker.end()
 
 
 class Service:

@@ -2,13 +2,9 @@
 
 import asyncio
 import json
-import os
 import signal
-import subprocess
 import time
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -17,11 +13,9 @@ from confluent_kafka import Producer
 from loom_contracts.topics.device import GPS_RAW, HEARTRATE_RAW
 from loom_contracts.topics.registry import LANDED
 from loom_ingest.producer import partition_of
-from loom_platform.embedded.kafka import Kafka
-from loom_platform.embedded.process import free_port, start, stop
-from loom_platform.settings import load_settings
 from loom_platform.topics import create_topics
 from tests.ingest.conftest import read_partitions, read_topic
+from tests.ingest.own_broker import OwnBroker
 from tests.ingest.server import live_server, wait_for
 
 pytestmark = pytest.mark.integration
@@ -123,43 +117,10 @@ def test_a_shutdown_answers_what_it_took(bootstrap_servers: str, ingest_prefix: 
     assert len(stored) == len(set(stored))
 
 
-class OwnBroker:
-    """A broker that a test may kill."""
-
-    def __init__(self, root: Path) -> None:
-        self.kafka = Kafka(root / "kafka", free_port(), free_port(), load_settings().cache_dir)
-        self.kafka.prepare()
-        self.log = root / "kafka.log"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        process = self.process = start(self.kafka.launch, self.log)
-        self.kafka.wait_ready(90, lambda: process.poll() is None)
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        self.signal(signal.SIGKILL)
-        assert self.process is not None
-        self.process.wait(20)
-
-
-@pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
-    broker = OwnBroker(tmp_path)
-    yield broker
-    if broker.process is not None:
-        if broker.process.poll() is None:
-            broker.signal(signal.SIGCONT)
-        stop(broker.process, broker.kafka.launch)
-
-
 @pytest.mark.fault
 @pytest.mark.timeout(300)
 def test_the_service_outlives_its_broker(own_broker: OwnBroker) -> None:
-    """Away at the start, killed, stopped and continued: 503 in time, no record lost, recovery without a restart."""
+    """Without a spool; away at the start, killed, stopped and continued: 503 in time, none lost, no restart."""
     acknowledged: list[str] = []
 
     with live_server(own_broker.kafka.bootstrap_servers, kafka_delivery_timeout_ms=2000) as server:
