@@ -56,6 +56,7 @@ class SpoolLog:
         self.damaged = 0
         self.oldest_ms: int | None = None
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._disk.sync_directory(self.directory.parent)
         self._position = Position(self.directory / POSITION, self._disk)
         numbers = {int(m[1]): path for path in self.directory.iterdir() if (m := _NUMBER.fullmatch(path.name))}
         found = sorted((n, path) for n, path in numbers.items() if path.suffix == ".segment")

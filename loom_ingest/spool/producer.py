@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from loom_ingest.errors import ApiError, BrokerUnavailableError, RecordTooLargeError
-from loom_ingest.logging import log
+from loom_ingest.logging import log, where
 from loom_ingest.metrics import Metrics
 from loom_ingest.producer import LARGEST_RECORD, KafkaProducer, Producer, Record, State
 from loom_ingest.settings import Settings
@@ -158,7 +158,8 @@ class SpoolingProducer:
     def _land(self, key: bytes, flight: _Flight) -> None:
         del self._flights[key]
         for record, accepted_ms, done in flight.waiting:
-            self._append(record, accepted_ms, done)
+            if not done.done():
+                self._append(record, accepted_ms, done)
 
     def _append(
         self, record: Record, accepted_ms: int, done: "asyncio.Future[None] | None" = None
@@ -189,6 +190,10 @@ class SpoolingProducer:
                     drained += await self._drain_some(spool)
                 except OSError as error:
                     self._remind(reason=error.strerror or type(error).__name__, directory=str(self._root))
+                    await asyncio.sleep(RETRY_SECONDS)
+                except Exception as error:
+                    # Whatever it is, what waits must not wait for the next start.
+                    log.error("spool_drain_failed", **where(error))
                     await asyncio.sleep(RETRY_SECONDS)
 
     async def _drain_some(self, spool: Spool) -> int:

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from loom_ingest.spool.disk import Disk
 from loom_ingest.spool.errors import SpoolError
 
 LOCK: Final = "lock"
@@ -27,6 +28,7 @@ def take_slots(root: Path, workers: int, wait_seconds: float) -> tuple[Slot, lis
     deadline = time.monotonic() + wait_seconds
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        Disk().sync_directory(root.parent)
         while (own := next(filter(None, (_take(root / str(n)) for n in range(workers))), None)) is None:
             if time.monotonic() > deadline:
                 raise SpoolError(

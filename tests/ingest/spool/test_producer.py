@@ -6,7 +6,7 @@ import json
 import os
 import resource
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -14,7 +14,14 @@ import httpx
 import pytest
 
 from loom_ingest.app import create_app
-from loom_ingest.errors import BrokerUnavailableError, Code, OverloadedError, RecordTooLargeError, TopicUnavailableError
+from loom_ingest.errors import (
+    ApiError,
+    BrokerUnavailableError,
+    Code,
+    OverloadedError,
+    RecordTooLargeError,
+    TopicUnavailableError,
+)
 from loom_ingest.metrics import Metrics
 from loom_ingest.producer import LARGEST_RECORD, Record
 from loom_ingest.settings import Settings
@@ -149,6 +156,41 @@ async def test_what_fails_on_its_way_keeps_its_place(tmp_path: Path) -> None:
         broker.connected = True
         await drained(producer)
     assert [r for r in broker.records if r.key == b"phone-001"] == [record(number) for number in range(6)]
+
+
+async def test_who_leaves_while_waiting_keeps_nobody_else(tmp_path: Path) -> None:
+    broker = MemoryBroker(connected=True)
+    broker.slow = asyncio.Event()
+    async with spooling(tmp_path, broker) as producer:
+        first = asyncio.create_task(producer.send(record(0)))
+        await asyncio.sleep(0)
+        broker.connected = False
+        leaving, staying = (asyncio.create_task(producer.send(record(number))) for number in (1, 2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        broker.slow.set()
+        await asyncio.gather(first, staying)
+        broker.connected = True
+        await drained(producer)
+    assert broker.records == [record(0), record(2)]
+
+
+async def test_a_failure_of_the_drain_does_not_end_it(tmp_path: Path) -> None:
+    class FailingBroker(MemoryBroker):
+        failures = 1
+
+        async def deliver(self, records: Sequence[tuple[int, Record]]) -> list[ApiError | None]:
+            self.failures -= 1
+            if self.failures >= 0:
+                raise RuntimeError("of whatever kind")
+            return await super().deliver(records)
+
+    broker = FailingBroker()
+    async with spooling(tmp_path, broker) as producer:
+        await producer.send(record(0))
+        broker.connected = True
+        await drained(producer)
+    assert broker.records == [record(0)]
 
 
 async def test_what_the_broker_answers_itself_is_not_spooled(tmp_path: Path) -> None:
