@@ -26,7 +26,9 @@ def kept_up_to_date() -> dg.AutomationCondition[dg.AssetKey]:
         & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
         & ~dg.AutomationCondition.execution_failed()
     )
-    stale = dg.AutomationCondition.any_deps_updated().since_last_handled()
+    updated, asked = dg.AutomationCondition.any_deps_updated(), dg.AutomationCondition.newly_requested()
+    # Not `since_last_handled()`: what comes between the look that asked and the next may come after the run has read.
+    stale = updated.since((asked & ~updated) | dg.AutomationCondition.initial_evaluation())
     due = stale & dg.AutomationCondition.cron_tick_passed(REFRESH_CRON)
     return ((missing | due) & ~dg.AutomationCondition.in_progress()).with_label("kept up to date")
 
