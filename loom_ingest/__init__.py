@@ -1,4 +1,4 @@
-"""The ingest service: devices send over HTTP, and a 201 means that the broker has the record.
+"""The ingest service: devices send over HTTP, and a 201 means that the broker, or the disk spool, has it.
 
 FastAPI and aiokafka; imports loom_contracts and nothing else of Loom. `python -m loom_ingest` runs it.
 """

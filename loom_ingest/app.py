@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -50,25 +50,22 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        exporter = None
-        if settings.metrics_port is not None:
-            exporter, _thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
-        await registry.start()
-        await producer.start()
-        try:
+        async with AsyncExitStack() as stack:
+            if settings.metrics_port is not None:
+                exporter, _thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+                stack.callback(exporter.server_close)
+                stack.callback(exporter.shutdown)
+            await registry.start()
+            stack.push_async_callback(registry.stop)
+            await producer.start()
+            stack.push_async_callback(producer.stop)
             yield
-        finally:
-            await producer.stop()
-            await registry.stop()
-            if exporter is not None:
-                exporter.shutdown()
-                exporter.server_close()
 
     app = IngestApp(
         title="Loom v2 Ingestion API",
         version=VERSION,
         summary=SERVICE,
-        description="Takes what devices sense. A 201 means that the broker has the record.",
+        description="Takes what devices sense. A 201 means that the broker has the record, or the disk spool.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     )
     kafka_request_timeout_ms: int = Field(30_000, ge=100, description="Of one request to a broker.")
     kafka_delivery_timeout_ms: int = Field(
-        5_000, ge=100, description="How long a client waits for the broker's acknowledgement before it gets a 503."
+        5_000, ge=100, description="How long a record waits for the broker; then the spool takes it, or none: 503."
     )
     kafka_linger_ms: int = Field(1, ge=0, le=1_000)
     kafka_topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9_-]*$")

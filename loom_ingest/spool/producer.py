@@ -94,6 +94,17 @@ class SpoolingProducer:
 
     async def start(self) -> None:
         """Take up what an earlier process left, and begin to connect. Raises SpoolError."""
+        try:
+            await self._open()
+        except SpoolError as error:
+            log.error("spool_unusable", reason=str(error))
+            raise
+        if self.held:
+            log.warning("spool_found", records=self.held, directory=str(self._root))
+        await self._kafka.start()
+        self._drainer = asyncio.create_task(self._drain(), name="spool-drain")
+
+    async def _open(self) -> None:
         settings = self._settings
         own, left = await asyncio.to_thread(take_slots, self._root, settings.workers, WAIT_FOR_SLOT_SECONDS)
         share = settings.spool_max_bytes // settings.workers
@@ -106,10 +117,6 @@ class SpoolingProducer:
                     f"LOOM_SPOOL_DIR={self._root}: what is in it cannot be read ({error}); mend it, or choose another"
                 ) from error
             self._spools.append(Spool(opened, slot, share, settings.kafka_max_pending_bytes, self._metrics))
-        if self.held:
-            log.warning("spool_found", records=self.held, directory=str(self._root))
-        await self._kafka.start()
-        self._drainer = asyncio.create_task(self._drain(), name="spool-drain")
 
     async def stop(self) -> None:
         """Drain, for at most half of the shutdown timeout; what is left is for the next start."""

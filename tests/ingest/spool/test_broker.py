@@ -121,3 +121,11 @@ def test_full_and_drained_by_the_next_process(own_broker: OwnBroker, tmp_path: P
         assert f"spool_drained_total {len(told)}.0" in metrics
         assert "spool_records 0.0" in metrics
     assert [json.loads(r.value)["message_id"] for r in read_topic(servers, GPS_RAW.name)] == told
+
+
+def test_a_service_whose_spool_cannot_be_used_says_so_and_ends() -> None:
+    with (
+        pytest.raises(RuntimeError, match="LOOM_SPOOL_DIR=/proc/nowhere cannot be used"),
+        live_server("127.0.0.1:1", spool_dir="/proc/nowhere"),
+    ):
+        pass
