@@ -123,7 +123,16 @@ class Kafka:
 
     def answers(self) -> bool:
         """Whether it tells its metadata now."""
-        return broker_answers(self.bootstrap_servers)
+        return broker_answers(self.bootstrap_servers, cluster_id=self.cluster_id)
+
+    @property
+    def cluster_id(self) -> str | None:
+        """Kafka's own identity of this cluster; None before it is formatted."""
+        try:
+            lines = (self.data / "meta.properties").read_text().splitlines()
+        except FileNotFoundError:
+            return None
+        return dict(line.split("=", 1) for line in lines if "=" in line).get("cluster.id")
 
     def _format(self) -> None:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
@@ -148,8 +157,11 @@ class Kafka:
         return self.root / "server.properties"
 
 
-def broker_answers(bootstrap_servers: str, timeout: float = 2.0) -> bool:
-    """Whether a broker tells its metadata, and is itself in it."""
+def broker_answers(bootstrap_servers: str, timeout: float = 2.0, *, cluster_id: str | None = None) -> bool:
+    """Whether a broker tells its metadata, and is itself in it.
+
+    With `cluster_id` it must be that cluster's: another installation's broker may have taken the port.
+    """
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -157,6 +169,7 @@ def broker_answers(bootstrap_servers: str, timeout: float = 2.0) -> bool:
         {"bootstrap.servers": bootstrap_servers, "socket.connection.setup.timeout.ms": 1000, "log_level": 0},
     )
     try:
-        return bool(client.list_topics(timeout=timeout).brokers)
+        metadata = client.list_topics(timeout=timeout)
+        return bool(metadata.brokers) and cluster_id in (None, metadata.cluster_id)
     except KafkaException:
         return False

@@ -98,6 +98,9 @@ class Source:
         self.topic = topic
         self._admin = admin or admin_client(bootstrap_servers)
         self._average_bytes = 512.0
+        # A run is opened for a backlog, so much is expected until it is known better.
+        self._per_second = 1e4
+        self._polled_at = time.monotonic()
         self._consumer = Consumer(
             {
                 **broker_config(bootstrap_servers),
@@ -128,7 +131,14 @@ class Source:
         self._consumer.assign([TopicPartition(self.topic, p, o) for p, o in positions.items()])
 
     def poll(self, policy: BatchPolicy, rows: int, first_wait: float = FIRST_WAIT_SECONDS) -> Records:
-        """Up to `rows` records, waiting `first_wait` seconds for the first and `policy.max_wait` for the others."""
+        """Up to `rows` records, waiting `first_wait` seconds for the first and `policy.max_wait` for the others.
+
+        Where records come so rarely that none is to be expected in `max_wait`, it is not waited for: the wait would
+        only add to the first one's latency.
+        """
+        linger = policy.max_wait.total_seconds()
+        if self._per_second * linger < 1:
+            linger = 0.0
         messages: list[KafkaMessage] = []
         size = 0
         deadline = 0.0
@@ -140,18 +150,25 @@ class Source:
             got = self._consumer.consume(1 if not messages else min(rows - len(messages), fits), wait)
             now = time.monotonic()
             if not messages:
-                deadline = now + policy.max_wait.total_seconds()
+                deadline = now + linger
             for message in got:
                 if (error := message.error()) is not None:
                     self._raise(error)
                 messages.append(message)
                 size += len(message.value() or b"")
-            if not got or now >= deadline:
+            if not got or now > deadline:
                 break
-            wait = deadline - now
+            wait = max(0.0, deadline - now)
+        self._measure(len(messages))
         if messages:
             self._average_bytes = max(64.0, 0.8 * self._average_bytes + 0.2 * size / len(messages))
         return Records(messages)
+
+    def _measure(self, records: int) -> None:
+        now = time.monotonic()
+        elapsed = max(1e-3, now - self._polled_at)
+        self._polled_at = now
+        self._per_second = 0.7 * self._per_second + 0.3 * records / elapsed
 
     @staticmethod
     def _raise(error: KafkaError) -> None:

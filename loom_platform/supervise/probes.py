@@ -6,6 +6,10 @@ two seconds.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from loom_platform.embedded.kafka import Kafka
 
 Probe = Callable[[float], bool]
 
@@ -36,13 +40,13 @@ def database_server_probe(url: str) -> Probe:
     return probe
 
 
-def kafka_probe(bootstrap_servers: str) -> Probe:
-    """The cluster tells its metadata."""
+def kafka_probe(bootstrap_servers: str, embedded: "Kafka | None") -> Probe:
+    """The cluster tells its metadata; the embedded one must be this installation's own."""
 
     def probe(_: float) -> bool:
         from loom_platform.embedded.kafka import broker_answers
 
-        return broker_answers(bootstrap_servers)
+        return broker_answers(bootstrap_servers) if embedded is None else embedded.answers()
 
     return probe
 

@@ -82,7 +82,7 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
         Service(
             "kafka",
             endpoints.kafka_bootstrap_servers,
-            probes.kafka_probe(endpoints.kafka_bootstrap_servers),
+            probes.kafka_probe(endpoints.kafka_bootstrap_servers, embedded.kafka),
             launch=_marked(embedded.kafka, settings),
             stop_seconds=40,
         ),

@@ -16,10 +16,10 @@ from loom_platform.stream import offsets
 from loom_platform.stream.apply import no_timers
 from loom_platform.stream.batch import BatchRunner
 from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.database import connect
 from loom_platform.stream.decode import decode
 from loom_platform.stream.sink import Sink
 from loom_platform.stream.source import Source
-from loom_platform.stream.database import connect
 from tests.benchmarks.harness import Result, Servers, accelerometer
 
 MICRO_BATCH = 500
