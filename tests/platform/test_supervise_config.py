@@ -68,6 +68,7 @@ def test_children_are_told_every_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("LOOM_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("LOOM_ENVIRONMENT", "staging")
     monkeypatch.delenv("LOOM_DAGSTER_DATABASE_URL", raising=False)
+    monkeypatch.delenv("LOOM_SPOOL_DIR", raising=False)
     environment = child_environment(load_settings(), ENDPOINTS)
     assert environment["LOOM_ENVIRONMENT"] == "staging"
     assert environment["LOOM_PORT"] == "8001"
@@ -75,6 +76,9 @@ def test_children_are_told_every_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert environment["LOOM_DAGSTER_DATABASE_URL"] == "postgresql://loom:s%40@127.0.0.1:5433/dagster"
     assert environment["DAGSTER_DISABLE_TELEMETRY"] == "yes"
     assert environment["DAGSTER_HOME"] == str(tmp_path / "dagster")
+    assert environment["LOOM_SPOOL_DIR"] == str(tmp_path / "spool")
+    monkeypatch.setenv("LOOM_SPOOL_DIR", "/elsewhere")
+    assert child_environment(load_settings(), ENDPOINTS)["LOOM_SPOOL_DIR"] == "/elsewhere"
 
 
 def test_services_need_only_what_exists(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
