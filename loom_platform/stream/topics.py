@@ -1,5 +1,6 @@
 """What the broker has of a topic: its identity and the ends of its partitions, for many topics in three requests."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from loom_models.errors import DependencyError
 from loom_platform.stream.errors import TopicMissingError
 
 _TIMEOUT = 10.0
+_LEADER_UNSETTLED = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_LEADER_RETRY_SECONDS = 0.05
 _T = TypeVar("_T")
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves it untyped
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -76,11 +79,16 @@ def _describe(admin: AdminClient, topics: Sequence[str]) -> dict[str, tuple[str,
 def _offsets(admin: AdminClient, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
     if not partitions:
         return {}
-    futures = _asked(lambda: admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=_TIMEOUT))
-    try:
-        return {(tp.topic, tp.partition): _answer(future).offset for tp, future in futures.items()}
-    except KafkaException as error:
-        raise DependencyError(f"broker: {error.args[0].str()}") from error
+    deadline = time.monotonic() + _TIMEOUT
+    while True:
+        futures = _asked(lambda: admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=_TIMEOUT))
+        try:
+            return {(tp.topic, tp.partition): _answer(future).offset for tp, future in futures.items()}
+        except KafkaException as error:
+            # A topic that was just made has its leaders a moment later.
+            if error.args[0].code() not in _LEADER_UNSETTLED or time.monotonic() > deadline:
+                raise DependencyError(f"broker: {error.args[0].str()}") from error
+            time.sleep(_LEADER_RETRY_SECONDS)
 
 
 def _asked(ask: Callable[[], Mapping[Any, "Future[_T]"]]) -> Mapping[Any, "Future[_T]"]:
