@@ -11,6 +11,9 @@ START_GRACE = timedelta(seconds=60)
 UNLEASED_GRACE = timedelta(seconds=60)
 """A started run that held no lease for so long does not hold its stages any more."""
 
+INHERITED_GRACE = timedelta(seconds=15)
+"""The same for a run from before this watch began: its code server has ended, most likely in a crash."""
+
 REAP_AFTER = timedelta(minutes=5)
 """After so long without a lease its process is taken for dead, and the run is marked as failed."""
 
@@ -27,7 +30,7 @@ def idle_timeout(base: timedelta, opened_last_hour: int) -> timedelta:
     return max(base, min(LONGEST_IDLE, longer))
 
 
-FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=10), timedelta(minutes=5)
+FIRST_RETRY, LONGEST_RETRY = timedelta(seconds=2), timedelta(minutes=5)
 
 
 def retry_at(ended: Sequence[tuple[bool, datetime]]) -> datetime | None:
@@ -56,20 +59,23 @@ class Watch:
     """Remembers since when a run has been without any lease, between two looks."""
 
     unleased_since: dict[str, datetime] = field(default_factory=dict)
+    began_at: datetime | None = None
 
     def look(self, runs: Iterable[LiveRun], leases: Mapping[str, str], now: datetime) -> "Sight":
         """`leases` maps a leased stage to the run that holds it."""
         runs = list(runs)
+        self.began_at = self.began_at or now
         holders = set(leases.values())
         busy = set(leases)
         dead: list[str] = []
         for run in runs:
-            if run.run_id in holders or now - run.created_at < START_GRACE:
+            inherited = run.created_at < self.began_at
+            if run.run_id in holders or (not inherited and now - run.created_at < START_GRACE):
                 self.unleased_since.pop(run.run_id, None)
                 busy |= run.stages
                 continue
             away = now - self.unleased_since.setdefault(run.run_id, now)
-            if away < UNLEASED_GRACE:
+            if away < (INHERITED_GRACE if inherited else UNLEASED_GRACE):
                 busy |= run.stages
             elif away >= REAP_AFTER:
                 dead.append(run.run_id)

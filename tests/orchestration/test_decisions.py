@@ -32,18 +32,25 @@ def test_after_failures_a_group_is_opened_ever_more_rarely() -> None:
 
     assert after() is None
     assert after(False, True, True) is None
-    assert after(True, False) == timedelta(seconds=10)
-    assert after(True, True, True) == timedelta(seconds=40)
-    assert after(*[True] * 8) == timedelta(minutes=5)
+    assert after(True, False) == timedelta(seconds=2)
+    assert after(True, True, True) == timedelta(seconds=8)
+    assert after(*[True] * 9) == timedelta(minutes=5)
+
+
+def begun(before: timedelta = timedelta(hours=2)) -> Watch:
+    """A watch that has looked before."""
+    watch = Watch()
+    watch.look([], {}, NOW - before)
+    return watch
 
 
 def test_a_run_that_starts_is_busy_before_it_has_a_lease() -> None:
     run = LiveRun("r1", frozenset({"a", "b"}), NOW)
-    assert Watch().look([run], {}, NOW + timedelta(seconds=30)) == Sight(frozenset({"a", "b"}), ())
+    assert begun().look([run], {}, NOW + timedelta(seconds=30)) == Sight(frozenset({"a", "b"}), ())
 
 
 def test_a_run_without_a_lease_gives_up_its_stages_and_then_its_life() -> None:
-    watch, run = Watch(), LiveRun("r1", frozenset({"a"}), NOW - timedelta(hours=1))
+    watch, run = begun(), LiveRun("r1", frozenset({"a"}), NOW - timedelta(hours=1))
     assert watch.look([run], {"a": "r1"}, NOW).busy == {"a"}
     assert watch.look([run], {}, NOW + MINUTE).busy == {"a"}
     assert watch.look([run], {}, NOW + 2 * MINUTE) == Sight(frozenset(), ())
@@ -51,10 +58,17 @@ def test_a_run_without_a_lease_gives_up_its_stages_and_then_its_life() -> None:
 
 
 def test_a_run_that_holds_a_lease_again_starts_anew() -> None:
-    watch, run = Watch(), LiveRun("r1", frozenset({"a", "b"}), NOW - timedelta(hours=1))
+    watch, run = begun(), LiveRun("r1", frozenset({"a", "b"}), NOW - timedelta(hours=1))
     watch.look([run], {}, NOW)
     watch.look([run], {"b": "r1"}, NOW + MINUTE)
     assert watch.look([run], {}, NOW + 4 * MINUTE) == Sight(frozenset({"a", "b"}), ())
+
+
+def test_after_a_crash_the_stages_of_the_runs_that_died_with_it_are_soon_free() -> None:
+    watch, run = Watch(), LiveRun("r1", frozenset({"a"}), NOW - timedelta(seconds=5))
+    assert watch.look([run], {}, NOW).busy == {"a"}
+    assert watch.look([run], {}, NOW + timedelta(seconds=14)).busy == {"a"}
+    assert watch.look([run], {}, NOW + timedelta(seconds=15)) == Sight(frozenset(), ())
 
 
 def test_a_lease_of_a_run_that_dagster_does_not_know_counts() -> None:
