@@ -86,7 +86,7 @@ class Settings(BaseSettings):
 
     # Stream runs
     stream_idle_timeout_seconds: float = Field(60.0, gt=0)
-    stream_max_duration_seconds: float = Field(3600.0, gt=0)
+    stream_max_duration_seconds: float = Field(10_800.0, gt=0)
     stream_report_interval_seconds: float = Field(15.0, gt=0)
 
     _explicit: frozenset[str] = PrivateAttr(frozenset())

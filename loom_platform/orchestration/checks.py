@@ -1,15 +1,17 @@
 """Asset checks of every topic: run from the UI, and kept up to date by a sensor that tells only what has changed.
 
-A run a minute for forty checks would be most of Dagster's database; the sensor measures in its tick and writes an
-event when a check's outcome changes, and once a day.
+A run a minute for ninety checks would be most of Dagster's database; the sensor measures in its tick and writes an
+event when a check's outcome changes, when its asset has been written by another run, and once a day. The event is told
+as that run's: the UI shows a check only when it is of the run that wrote the asset last, or newer than that.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import psycopg
+from dagster._core.events import DagsterEvent, DagsterEventType
 
 from loom_models.errors import DependencyError
 from loom_models.stage import Stage
@@ -25,6 +27,8 @@ _DESCRIPTIONS = {
 }
 
 Key = tuple[dg.AssetKey, str]
+Told = tuple[str, str, float]
+"""An outcome, the run that it was told with, and the Unix time when."""
 
 
 def check_specs(stages: Sequence[Stage]) -> list[dg.AssetCheckSpec]:
@@ -79,12 +83,18 @@ def health_checks(stages: Sequence[Stage]) -> dg.AssetChecksDefinition:
     return health
 
 
-def to_tell(found: Mapping[Key, Verdict], told: Mapping[str, tuple[str, float]], now: datetime) -> dict[Key, Verdict]:
-    """Those whose outcome has changed or was told long ago. `told` maps `name_of` to (outcome, Unix time)."""
+def to_tell(
+    found: Mapping[Key, Verdict], told: Mapping[str, Told], writers: Mapping[dg.AssetKey, str], now: datetime
+) -> dict[Key, Verdict]:
+    """Those whose outcome or asset's last writer has changed, or that were told long ago.
+
+    `told` is by `name_of`; `writers` gives the run of each asset's last materialization.
+    """
     due: dict[Key, Verdict] = {}
     for key, verdict in found.items():
-        outcome, at = told.get(name_of(key), (None, 0.0))
-        if outcome != outcome_of(verdict) or now.timestamp() - at >= TELL_AGAIN_AFTER.total_seconds():
+        outcome, writer, at = told.get(name_of(key), (None, None, 0.0))
+        changed = (outcome, writer) != (outcome_of(verdict), writers.get(key[0], ""))
+        if changed or now.timestamp() - at >= TELL_AGAIN_AFTER.total_seconds():
             due[key] = verdict
     return due
 
@@ -114,25 +124,50 @@ def health_sensor(stages: Sequence[Stage]) -> dg.SensorDefinition:
             found = evaluate(stages, platform, now)
         except (DependencyError, psycopg.OperationalError) as error:
             return dg.SkipReason(f"waiting for {error}")
-        told: dict[str, tuple[str, float]] = json.loads(context.cursor) if context.cursor else {}
-        due = to_tell(found, told, now)
-        for (key, check), verdict in due.items():
-            context.instance.report_runless_asset_event(
-                dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name=check,
-                    passed=verdict.passed,
-                    severity=_severity(verdict),
-                    description=verdict.description,
-                    metadata=dict(verdict.numbers),
-                )
-            )
-            told[name_of((key, check))] = (outcome_of(verdict), now.timestamp())
+        told = {k: v for k, v in _read(context.cursor).items() if len(v) == 3}
+        writers = last_writers(context.instance, {key for key, _ in found})
+        for (key, check), verdict in to_tell(found, told, writers, now).items():
+            writer = writers.get(key, "")
+            _tell(context.instance, key, check, verdict, writer)
+            told[name_of((key, check))] = (outcome_of(verdict), writer, now.timestamp())
         context.update_cursor(json.dumps({k: v for k, v in told.items() if k in {name_of(f) for f in found}}))
         failing = [name_of(k) for k, v in found.items() if not v.passed]
         return dg.SkipReason(f"failing: {', '.join(failing)}" if failing else "all well")
 
     return health
+
+
+def _read(cursor: str | None) -> dict[str, Told]:
+    told: dict[str, Told] = json.loads(cursor) if cursor else {}
+    return told
+
+
+def last_writers(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> dict[dg.AssetKey, str]:
+    """The run that wrote each asset last; assets that were never written are left out."""
+    records = instance.get_asset_records(list(keys))
+    entries = {r.asset_entry.asset_key: r.asset_entry.last_materialization_record for r in records}
+    return {key: last.run_id for key, last in entries.items() if last is not None}
+
+
+def _tell(instance: dg.DagsterInstance, key: dg.AssetKey, check: str, verdict: Verdict, run_id: str) -> None:
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name=check,
+        passed=verdict.passed,
+        severity=_severity(verdict),
+        description=verdict.description,
+        metadata=dict(verdict.numbers),
+    )
+    run = instance.get_run_by_id(run_id) if run_id else None
+    if run is None:
+        instance.report_runless_asset_event(evaluation)
+        return
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ASSET_CHECK_EVALUATION.value,
+        job_name=run.job_name,
+        event_specific_data=evaluation,
+    )
+    instance.report_dagster_event(event, run_id=run_id)
 
 
 def _severity(verdict: Verdict) -> dg.AssetCheckSeverity:

@@ -15,6 +15,7 @@ from loom_contracts.topics.device import GPS_RAW
 from loom_models.flows import FLOWS, STAGES
 from loom_platform.orchestration.datasets import REFRESH_CRON
 from loom_platform.orchestration.groups import groups_of
+from loom_platform.orchestration.health import checks_of
 from loom_platform.orchestration.reporting import Reporter
 from loom_platform.orchestration.sensors import TICK_SECONDS
 from loom_platform.orchestration.specs import DAYS
@@ -108,7 +109,8 @@ def test_a_day_at_the_full_rate_is_at_most_twenty_megabytes(
         "plans": assets * runs * event_bytes / 2,
         # One run over two days, each with a plan and a materialization, and what the condition found.
         "places_visited": refreshes * (run_bytes + 3 * event_bytes + 2 * 6_000),
-        "checks": 3 * assets * event_bytes,
+        # Each is told once a run, as an event and as a row of its own.
+        "checks": sum(len(checks_of(s)) * len(s.sinks) for s in STAGES) * runs * 2 * event_bytes,
         # A row a tick; those without a request go after a day (dagster.yaml), so this does not grow.
         "ticks": ticks * tick_bytes,
     }

@@ -1,5 +1,6 @@
 """Lag, dead letters and silence: the verdicts, when they are told, and what they are made of."""
 
+import asyncio
 import json
 import threading
 from datetime import UTC, datetime, timedelta
@@ -9,12 +10,21 @@ import dagster as dg
 import psycopg
 import pytest
 from confluent_kafka import Producer
+from dagster._core.loader import LoadingContextForTest
 
 from loom_contracts.payloads.sensor import GpsFix
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_models.flows import STAGES
-from loom_platform.orchestration.checks import TELL_AGAIN_AFTER, check_specs, name_of, outcome_of, to_tell
+from loom_platform.orchestration.checks import (
+    TELL_AGAIN_AFTER,
+    _tell,
+    check_specs,
+    last_writers,
+    name_of,
+    outcome_of,
+    to_tell,
+)
 from loom_platform.orchestration.health import (
     DEAD_LETTERS,
     FRESHNESS,
@@ -97,14 +107,34 @@ def test_every_asset_has_its_checks() -> None:
 def test_only_changes_are_told_and_all_once_a_day() -> None:
     key, other = (asset_key(GPS_RAW), LAG), (asset_key(GPS_RAW), FRESHNESS)
     good, bad = Verdict(LAG, True, False, "", {}), Verdict(LAG, False, False, "", {})
-    told = {name_of(key): (outcome_of(good), NOW.timestamp())}
-    assert to_tell({key: good}, told, NOW) == {}
-    assert to_tell({key: bad, other: good}, told, NOW) == {key: bad, other: good}
-    assert to_tell({key: Verdict(LAG, False, True, "", {})}, {name_of(key): (outcome_of(bad), NOW.timestamp())}, NOW)
-    assert to_tell({key: good}, told, NOW + TELL_AGAIN_AFTER) == {key: good}
+    writers = {asset_key(GPS_RAW): "run-1"}
+    told = {name_of(key): (outcome_of(good), "run-1", NOW.timestamp())}
+    assert to_tell({key: good}, told, writers, NOW) == {}
+    assert to_tell({key: bad, other: good}, told, writers, NOW) == {key: bad, other: good}
+    worse = {name_of(key): (outcome_of(bad), "run-1", NOW.timestamp())}
+    assert to_tell({key: Verdict(LAG, False, True, "", {})}, worse, writers, NOW)
+    assert to_tell({key: good}, told, writers, NOW + TELL_AGAIN_AFTER) == {key: good}
+    assert to_tell({key: good}, told, {asset_key(GPS_RAW): "run-2"}, NOW) == {key: good}
     # As the cursor keeps it: JSON has lists for tuples.
-    assert to_tell({key: good}, json.loads(json.dumps(told)), NOW) == {}
-    assert isinstance(key[0], dg.AssetKey)
+    assert to_tell({key: good}, json.loads(json.dumps(told)), writers, NOW) == {}
+
+
+@pytest.mark.integration
+def test_the_ui_shows_a_check_that_was_told_with_the_run_that_wrote_the_asset(instance: dg.DagsterInstance) -> None:
+    key = asset_key(GPS_RAW)
+
+    @dg.asset(key=key)
+    def landed(context: dg.AssetExecutionContext) -> None:
+        # Written before and after the check is told, as in a live run.
+        _tell(context.instance, key, LAG, Verdict(LAG, False, False, "late", {"lag_seconds": 20.0}), context.run.run_id)
+        _tell(context.instance, key, LAG, Verdict(LAG, True, False, "fine", {"lag_seconds": 0.0}), context.run.run_id)
+
+    job = dg.Definitions(assets=[landed]).resolve_implicit_global_asset_job_def()
+    run_id = job.execute_in_process(instance=instance).run_id
+    assert last_writers(instance, [key]) == {key: run_id}
+    history = instance.event_log_storage.get_asset_check_execution_history(dg.AssetCheckKey(key, LAG), limit=5)
+    assert [(r.status.value, r.run_id) for r in history] == [("SUCCEEDED", run_id)]
+    assert asyncio.run(history[0].targets_latest_materialization(LoadingContextForTest(instance)))
 
 
 @pytest.mark.integration
