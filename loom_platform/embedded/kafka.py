@@ -58,6 +58,9 @@ CONFIGURATION = {
     "log.index.size.max.bytes": str(2 * 1024 * 1024),
     "log.segment.bytes": str(128 * 1024 * 1024),
     "log.retention.check.interval.ms": "600000",
+    # After a kill the broker waits for its own old session to end; the default makes that nine seconds.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "1000",
     "metrics.recording.level": "INFO",
 }
 

@@ -35,7 +35,7 @@ class Service:
     answers: probes.Probe | None = None
     launch: Callable[[], Launch] | None = None
     needs: tuple[str, ...] = ()
-    stop_seconds: int = 20
+    stop_seconds: int = 25
     # whether its own children belong to it and are stopped with it
     group: bool = False
 
