@@ -53,7 +53,7 @@ def curl(command: str, server: LiveServer, home: Path) -> tuple[int, str]:
 
 
 def test_the_examples_are_all_there() -> None:
-    assert (len(GUIDE), len(README), len(REFUSED)) == (12, 5, 2)
+    assert (len(GUIDE), len(README), len(REFUSED)) == (17, 5, 2)
 
 
 @pytest.mark.parametrize("index", range(len(GUIDE)))

@@ -20,6 +20,86 @@ curl -X POST http://localhost:8000/audio/upload \
     "duration_ms": 1000
   }'
 
+curl -X POST http://localhost:8000/system/apps/macos \
+  -H "Content-Type: application/json" \
+  -d '{
+    "device_id": "macbook-pro-001",
+    "running_applications": [
+      {
+        "pid": 22914,
+        "name": "Preview",
+        "bundle_id": "com.apple.Preview",
+        "active": true,
+        "hidden": false,
+        "launch_date": 1750358324.0742068
+      },
+      {
+        "pid": 625,
+        "name": "Microsoft Teams",
+        "bundle_id": "com.microsoft.teams2",
+        "active": false,
+        "hidden": false,
+        "launch_date": 1749845718.6262279
+      }
+    ]
+  }'
+
+curl -X POST http://localhost:8000/system/apps/android \
+  -H "Content-Type: application/json" \
+  -d '{
+    "device_id": "android-phone-001",
+    "running_applications": [
+      {
+        "pid": 1234,
+        "name": "Chrome",
+        "package_name": "com.android.chrome",
+        "active": true,
+        "hidden": false,
+        "launch_date": 1750358324.074,
+        "version_code": 5735110,
+        "version_name": "119.0.6045.193"
+      }
+    ]
+  }'
+
+curl -X POST http://localhost:8000/system/metadata \
+  -H "Content-Type: application/json" \
+  -d '{
+    "device_id": "macbook-pro-001",
+    "metadata_type": "hardware_specs",
+    "metadata": {
+      "cpu": {
+        "model": "Apple M1 Pro",
+        "cores": 10,
+        "frequency": "3.2GHz"
+      },
+      "memory": {
+        "total_gb": 16,
+        "type": "LPDDR5"
+      },
+      "storage": {
+        "total_gb": 512,
+        "type": "NVMe SSD"
+      }
+    }
+  }'
+
+curl -X POST http://localhost:8000/system/metadata \
+  -H "Content-Type: application/json" \
+  -d '{
+    "device_id": "android-phone-001",
+    "metadata_type": "device_capabilities",
+    "metadata": {
+      "sensors": ["accelerometer", "gyroscope", "gps", "proximity"],
+      "cameras": {
+        "front": true,
+        "rear": true,
+        "resolution": "4032x3024"
+      },
+      "connectivity": ["wifi", "bluetooth", "cellular", "nfc"]
+    }
+  }'
+
 curl -X POST http://localhost:8000/sensor/gps \
   -H "Content-Type: application/json" \
   -d '{
@@ -83,6 +163,8 @@ curl -X POST http://localhost:8000/audio/upload \
     "format": "wav",
     "duration_ms": 1000
   }'
+
+curl http://localhost:8000/healthz
 
 curl -X POST http://localhost:8000/sensor/gps \
   -H "Content-Type: application/json" \
