@@ -11,6 +11,9 @@ from loom_models.errors import DependencyError
 from loom_models.stage import BatchPolicy, BlobRef, BlobStore, Context, Output, Stage, Transform
 
 VERSION = "1"
+ROW_POLICY = BatchPolicy(max_rows=25_000)
+"""In a backlog, 25,000 rows to a batch are stored a fifth faster than 10,000, and no slower than 50,000."""
+
 BODY_POLICY = BatchPolicy(max_rows=500, max_bytes=32 * 1024 * 1024)
 """Bodies are large: fewer to a batch, so that memory stays bounded."""
 
@@ -25,7 +28,7 @@ def landing_stage(topic: Topic) -> Stage:
         version=VERSION,
         transform=_rows_only(topic) if body is None else _with_bodies(topic, body),
         description=f"Stores {topic.name} as it came.",
-        policy=BatchPolicy() if body is None else BODY_POLICY,
+        policy=ROW_POLICY if body is None else BODY_POLICY,
     )
 
 

@@ -49,28 +49,35 @@ def run(servers: Servers) -> list[Result]:
 
 
 def _engine(servers: Servers, url: str) -> float:
-    """Rows per second between the first record and the last commit."""
+    """Rows per second between the first records, which both ways wait for, and the last commit."""
     stop = threading.Event()
+    polled: list[float] = []
+    committed: list[float] = []
+
+    def on_point(name: str) -> None:
+        if name == "polled":
+            polled.append(time.perf_counter())
+        elif name == "after-commit":
+            committed.append(time.perf_counter())
+
     config = StreamConfig(
         url,
         servers.bootstrap_servers,
         "drain",
         idle_timeout=timedelta(minutes=5),
         report_interval=timedelta(seconds=0.05),
+        on_point=on_point,
     )
     seen = 0
-    marks: list[float] = []
 
     def on_report(report: StageReport) -> None:
         nonlocal seen
         seen += report.rows
-        marks.append(time.perf_counter())
         if seen >= RECORDS:
             stop.set()
 
-    started = time.perf_counter()
     run_stream([landing_stage(ACCELEROMETER_RAW)], config, on_report=on_report, stop=stop)
-    elapsed = marks[-1] - started
+    elapsed = committed[-1] - polled[0]
     with psycopg.connect(url) as connection:
         row = connection.execute("SELECT count(*) FROM device_sensor_accelerometer_raw").fetchone()
     if row is None or row[0] != RECORDS:
@@ -104,12 +111,13 @@ def _bare(servers: Servers, url: str, topic: str, *, insert: bool) -> float:
             "SELECT loom_ensure_partitions('device_sensor_accelerometer_raw', current_date - 2, current_date + 1)"
         )
         consumer = _consumer(servers, topic)
-        started = time.perf_counter()
+        started = 0.0
         done = 0
         while done < RECORDS:
             messages = consumer.consume(10_000, 1.0)
             if not messages:
                 continue
+            started = started or time.perf_counter()
             frame = pl.read_ndjson(b"\n".join([m.value() or b"" for m in messages]), schema=_WIRE)
             frame = frame.select(
                 pl.col("timestamp").str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us"),
