@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from loom_contracts.message import Message
 from loom_contracts.topic import Topic
 from loom_ingest.body import read_json
+from loom_ingest.clients.identities import Identities
 from loom_ingest.devices.sightings import Devices
 from loom_ingest.errors import JSON, Code, timestamp_text
 from loom_ingest.limits import RateLimits
@@ -37,6 +38,7 @@ class Services:
     devices: Devices
     limits: RateLimits | None
     retries: Retries
+    identities: Identities
 
     def topic_name(self, topic: Topic) -> str:
         """The name of `topic` on the broker."""
@@ -79,15 +81,16 @@ async def take(request: Request, topic: Topic, message: Message, *, timed: bool 
     """Take `message`; answers 201, with `extra` members and its time when it is `timed`, when the broker has it."""
     services, context = services_of(request), context_of(request)
     message = identified(services, topic, check(message, topic, services.settings), context)
-    await admit(services, message.device_id)
+    await admit(services, context, message.device_id)
     await send(services, topic, message, context)
     if timed:
         extra["timestamp"] = timestamp_text(message.timestamp)
     return accepted(topic, message, **extra)
 
 
-async def admit(services: Services, *device_ids: str) -> None:
-    """Return when these devices may send now; raises the 429 or 403."""
+async def admit(services: Services, context: RequestContext, *device_ids: str) -> None:
+    """Return when the bearer may send for these devices now; raises the 429 or 403."""
+    context.principal.require_devices(device_ids)
     if services.limits is not None:
         services.limits.take(device_ids)
     if services.settings.require_registered_devices:
@@ -117,8 +120,11 @@ def parse(model: type[M], body: bytes) -> M:
         raise rejection(error, body) from None
 
 
-def check(message: M, topic: Topic, settings: Settings, now: datetime | None = None) -> M:
-    """`message`, when its version is known and its time plausible; its time in UTC. Raises the 422."""
+def check(message: M, topic: Topic, settings: Settings, now: datetime | None = None, *, past: bool = False) -> M:
+    """`message`, when its version is known and its time plausible; its time in UTC. Raises the 422.
+
+    With `past` any time before now is plausible: the client keeps, while it is offline, what it will send.
+    """
     version = message.schema_version
     if version != "1.0" and version.partition(".")[0] != str(topic.major_version):
         raise field_rejection(
@@ -132,7 +138,7 @@ def check(message: M, topic: Topic, settings: Settings, now: datetime | None = N
     if settings.timestamp_tolerance_hours:
         tolerance = timedelta(hours=settings.timestamp_tolerance_hours)
         now = now or datetime.now(UTC)
-        if abs(timestamp - now) > tolerance:
+        if timestamp - now > tolerance or (now - timestamp > tolerance and not past):
             raise field_rejection(
                 "timestamp",
                 timestamp.isoformat(),

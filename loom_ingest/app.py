@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
+from loom_ingest.clients.identities import Identities
 from loom_ingest.devices.sightings import Devices
 from loom_ingest.devices.store import DeviceStore
 from loom_ingest.direct import IngestApp, direct_routes
@@ -46,7 +47,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     metrics = metrics or Metrics(device_labels=settings.metrics_device_labels)
     producer = producer or producer_for(settings, metrics)
     registry = Devices(DeviceStore(settings.database_url), require_registered=settings.require_registered_devices)
-    services = Services(settings, producer, metrics, registry, _limits(settings), Retries())
+    services = Services(settings, producer, metrics, registry, _limits(settings), Retries(), Identities())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

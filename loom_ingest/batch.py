@@ -60,7 +60,7 @@ async def accept_batch(request: Request) -> Response:
             errors.append(_error(index, error))
         else:
             taken.append((index, topic, identified(services, topic, message, context, index)))
-    await admit(services, *{message.device_id for _, _, message in taken})
+    await admit(services, context, *{message.device_id for _, _, message in taken})
     records = [record_of(services, topic, message, context) for _, topic, message in taken]
     outcomes = await asyncio.gather(*map(services.producer.send, records), return_exceptions=True)
     stored = 0

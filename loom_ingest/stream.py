@@ -207,7 +207,7 @@ class AudioStreams:
         context.idempotency_key = None
         message = check(parse_chunk(to_json(item | {"device_id": connection.device_id})), AUDIO_RAW, services.settings)
         message = identified(services, AUDIO_RAW, message, context)
-        await admit(services, message.device_id)
+        await admit(services, context, message.device_id)
         await send(services, AUDIO_RAW, message, context)
         return {
             "type": "ack",

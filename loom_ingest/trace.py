@@ -4,6 +4,8 @@ import os
 import re
 from typing import Final
 
+from loom_ingest.access.principal import ANYONE, Principal
+
 _TRACEPARENT: Final = re.compile(rb"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _NO_TRACE: Final = "0" * 32
@@ -14,10 +16,19 @@ class RequestContext:
     """Identity of one request: `request_id`, `trace_id`, this request's own `span_id`, and trace `flags`.
 
     `inherited` says whether the trace is the caller's; `idempotency_key` is the header of that name; `problem_json`
-    whether the caller asks for RFC 9457's media type.
+    whether the caller asks for RFC 9457's media type; `principal` is whoever's key came with it.
     """
 
-    __slots__ = ("flags", "idempotency_key", "inherited", "problem_json", "request_id", "span_id", "trace_id")
+    __slots__ = (
+        "flags",
+        "idempotency_key",
+        "inherited",
+        "principal",
+        "problem_json",
+        "request_id",
+        "span_id",
+        "trace_id",
+    )
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
         text = os.urandom(40).hex()
@@ -28,6 +39,7 @@ class RequestContext:
         self.request_id = ""
         self.idempotency_key: bytes | None = None
         self.problem_json = False
+        self.principal: Principal = ANYONE
         for name, value in headers:
             if name == b"traceparent":
                 self._inherit(value)

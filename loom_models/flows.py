@@ -20,6 +20,7 @@ from loom_contracts.topics.device_system import (
     CAMERA_RAW,
     METADATA_RAW,
     SCREEN_RAW,
+    UNRECOGNIZED_RAW,
     WIFI_RAW,
 )
 from loom_contracts.topics.digital import CLIPBOARD_RAW, WEB_ANALYTICS_RAW
@@ -117,7 +118,7 @@ FLOWS: Final[tuple[Flow, ...]] = (
         "low",
         "What a device is, and the networks around it.",
         0.1,
-        tuple(landing_stage(topic) for topic in (METADATA_RAW, WIFI_RAW, BLUETOOTH_RAW)),
+        tuple(landing_stage(topic) for topic in (METADATA_RAW, WIFI_RAW, BLUETOOTH_RAW, UNRECOGNIZED_RAW)),
     ),
     Flow(
         "digital-life",

@@ -67,6 +67,14 @@ class AndroidUsage(Message):
     usage_stats: list[AppUsage] = Field(description="The applications that were used.")
 
 
+class Unrecognized(Message):
+    """Something that a client sent and that could not be read, as it came, so that nothing of it is lost."""
+
+    client: Label = Field(description="Which client's format it should have been: owntracks, overland, ...")
+    reason: Text = Field(description="What was wrong with it.")
+    body: Text = Field(description="What came: JSON or text.")
+
+
 class DeviceMetadata(Message):
     """Something about a device that seldom changes."""
 

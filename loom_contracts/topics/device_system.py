@@ -5,7 +5,7 @@ from typing import Final
 
 from loom_contracts.payloads.image import CameraImage, ScreenKeyframe
 from loom_contracts.payloads.network import BluetoothScan, WifiState
-from loom_contracts.payloads.system import AndroidApps, AndroidUsage, DeviceMetadata, MacosApps
+from loom_contracts.payloads.system import AndroidApps, AndroidUsage, DeviceMetadata, MacosApps, Unrecognized
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import PNG, message
 
@@ -111,6 +111,13 @@ METADATA_RAW: Final = Topic(
     message(metadata_type="hardware_specs", metadata={"cpu": {"model": "Apple M1 Pro", "cores": 10}}),
     retention=timedelta(days=90),
     consumers=("landing-device-metadata-raw",),
+)
+UNRECOGNIZED_RAW: Final = Topic(
+    "device.unrecognized.raw",
+    Unrecognized,
+    "What clients of other makers sent and Loom could not read.",
+    message(client="owntracks", reason="device.sensor.gps.raw: Missing required field: latitude", body='{"lon": 13.4}'),
+    consumers=("landing-device-unrecognized-raw",),
 )
 WIFI_RAW: Final = Topic(
     "device.network.wifi.raw",

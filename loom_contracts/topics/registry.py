@@ -35,6 +35,7 @@ LANDED: Final[tuple[Topic, ...]] = (
     device_system.APPS_ANDROID_RAW,
     device_system.APPS_ANDROID_USAGE_RAW,
     device_system.METADATA_RAW,
+    device_system.UNRECOGNIZED_RAW,
     device_system.WIFI_RAW,
     device_system.BLUETOOTH_RAW,
     os_events.APP_LIFECYCLE_RAW,

@@ -1,0 +1,93 @@
+"""From a foreign client's request to acknowledged records: any past time, harmless retries, nothing thrown away.
+
+These clients keep what they could not send and drop, or repeat for ever, what was refused. So what cannot be read is
+no error to them: it is kept as it came, on `device.unrecognized.raw`. They get an error when nothing is stored (503),
+when they may not send (401, 403, 429) and when the request is none of theirs at all.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+from uuid import UUID, uuid5
+
+from fastapi import Request
+from pydantic_core import to_json
+
+from loom_contracts.message import Message
+from loom_contracts.topic import Topic
+from loom_contracts.topics.device_system import UNRECOGNIZED_RAW
+from loom_ingest.accept import Services, admit, check, context_of, parse, record_of, services_of
+from loom_ingest.errors import ApiError
+from loom_ingest.trace import RequestContext
+
+LONGEST_REASON: Final = 500
+LONGEST_BODY: Final = 200_000
+_NAMESPACE: Final = UUID("0f6dfb0c-7d55-5b3e-8a53-9a3c0f1b6d42")
+
+
+class Draft(NamedTuple):
+    """One message to be: its topic, and its payload as JSON would have it, with its own `timestamp` where it has one.
+
+    `source` is the client's own words for it, kept when the message turns out not to be valid.
+    """
+
+    topic: Topic
+    fields: dict[str, Any]
+    source: Any = None
+
+
+async def take_drafts(request: Request, client: str, device_id: str, drafts: Sequence[Draft]) -> list[Message]:
+    """The messages of `drafts`, in their order, when the broker or the spool has every one of them.
+
+    The same draft of the same device has the same `message_id` each time. Raises the 403, 429 or 503.
+    """
+    services, context = services_of(request), context_of(request)
+    await admit(services, context, device_id)
+    prepared = [_message(services, client, device_id, draft) for draft in drafts]
+    await send_all(services, context, prepared)
+    return [message for _, message in prepared]
+
+
+async def send_all(services: Services, context: RequestContext, prepared: Sequence[tuple[Topic, Message]]) -> None:
+    """Return when the broker or the spool has all of `prepared`; raises the first refusal, all others being sent."""
+    records = [record_of(services, topic, message, context) for topic, message in prepared]
+    outcomes = await asyncio.gather(*map(services.producer.send, records), return_exceptions=True)
+    failures: list[BaseException] = []
+    for (topic, message), outcome in zip(prepared, outcomes, strict=True):
+        if isinstance(outcome, BaseException):
+            failures.append(outcome)
+        else:
+            services.devices.seen(message.device_id, topic.name)
+    if failures:
+        raise failures[0]
+
+
+def unrecognized(client: str, reason: str, body: Any) -> Draft:
+    """What cannot be read, as it came: `body` is text, or anything that JSON can hold."""
+    text = body if isinstance(body, str) else to_json(body, inf_nan_mode="strings").decode()
+    fields = {"client": client, "reason": reason[:LONGEST_REASON].replace("\x00", "")}
+    return Draft(UNRECOGNIZED_RAW, fields | {"body": text[:LONGEST_BODY].replace("\x00", "\ufffd")})
+
+
+def _message(services: Services, client: str, device_id: str, draft: Draft) -> tuple[Topic, Message]:
+    """Topic and message of `draft`; of one that is not valid, the message that keeps it."""
+    try:
+        return draft.topic, _parsed(services, client, device_id, draft)
+    except ApiError as error:
+        services.metrics.rejected(error.code)
+        source = draft.source if draft.source is not None else draft.fields
+        kept = unrecognized(client, f"{draft.topic.name}: {error.message}", source)
+        return kept.topic, _parsed(services, client, device_id, kept)
+
+
+def _parsed(services: Services, client: str, device_id: str, draft: Draft) -> Message:
+    topic = draft.topic
+    content = to_json(draft.fields, inf_nan_mode="null")
+    name = b"\0".join((client.encode(), device_id.encode(), topic.name.encode(), content))
+    item = {**draft.fields, "device_id": device_id, "message_id": str(_identity(name))}
+    message = parse(topic.payload, to_json(item, inf_nan_mode="null"))
+    return check(message, topic, services.settings, past=True)
+
+
+def _identity(name: bytes) -> UUID:
+    return uuid5(_NAMESPACE, name.hex())
