@@ -25,6 +25,15 @@ from loom_contracts.topics.device_system import (
 )
 from loom_contracts.topics.digital import CLIPBOARD_RAW, WEB_ANALYTICS_RAW
 from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, NOTIFICATIONS_RAW, SYSTEM_EVENTS_RAW
+from loom_contracts.topics.phone import (
+    HEALTH_METRIC_RAW,
+    LOCATION_REPORT_RAW,
+    MOTION_ACTIVITY_RAW,
+    SENSOR_STATE_RAW,
+    TRIP_RAW,
+    VISIT_RAW,
+    WORKOUT_RAW,
+)
 from loom_contracts.topics.task import URL_INGEST
 from loom_models.landing import landing_stage
 from loom_models.stage import Stage
@@ -78,9 +87,19 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "health-signals",
         "medium",
-        "Pulse and steps.",
+        "Pulse, steps, other measurements of the body, workouts.",
         1.0,
-        (landing_stage(HEARTRATE_RAW), landing_stage(STEPS_RAW)),
+        tuple(landing_stage(topic) for topic in (HEARTRATE_RAW, STEPS_RAW, HEALTH_METRIC_RAW, WORKOUT_RAW)),
+    ),
+    Flow(
+        "phone-context",
+        "low",
+        "What phones tell beside their positions: motion, visits, trips, states of sensors.",
+        1.0,
+        tuple(
+            landing_stage(topic)
+            for topic in (MOTION_ACTIVITY_RAW, LOCATION_REPORT_RAW, VISIT_RAW, TRIP_RAW, SENSOR_STATE_RAW)
+        ),
     ),
     Flow(
         "environment-sensing",

@@ -17,6 +17,7 @@ from loom_contracts.topics import (
     media_image,
     motion,
     os_events,
+    phone,
     task,
 )
 from loom_contracts.topics.processing import PROCESSING_ERRORS
@@ -38,6 +39,7 @@ LANDED: Final[tuple[Topic, ...]] = (
     device_system.UNRECOGNIZED_RAW,
     device_system.WIFI_RAW,
     device_system.BLUETOOTH_RAW,
+    *phone.PHONE,
     os_events.APP_LIFECYCLE_RAW,
     os_events.SYSTEM_EVENTS_RAW,
     os_events.NOTIFICATIONS_RAW,
