@@ -36,13 +36,17 @@ class Draft(NamedTuple):
     source: Any = None
 
 
-async def take_drafts(request: Request, client: str, device_id: str, drafts: Sequence[Draft]) -> list[Message]:
+async def take_drafts(
+    request: Request, client: str, device_id: str, drafts: Sequence[Draft], *, admitted: bool = False
+) -> list[Message]:
     """The messages of `drafts`, in their order, when the broker or the spool has every one of them.
 
-    The same draft of the same device has the same `message_id` each time. Raises the 403, 429 or 503.
+    The same draft of the same device has the same `message_id` each time. Raises the 403 or 429, unless the request
+    was `admitted` for this device before, or the 503.
     """
     services, context = services_of(request), context_of(request)
-    await admit(services, context, device_id)
+    if not admitted:
+        await admit(services, context, device_id)
     prepared = [_message(services, client, device_id, draft) for draft in drafts]
     await send_all(services, context, prepared)
     return [message for _, message in prepared]
