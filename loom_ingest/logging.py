@@ -1,12 +1,37 @@
-"""Logs as JSON lines on standard output, Loom's own and its libraries'. They never hold payloads."""
+"""Logs as JSON lines on standard output, Loom's own and its libraries'. They never hold payloads.
+
+A line has `timestamp`, `level`, `message`, `service` and `logger`; one that is written while a request is served has
+its `request_id` and `trace_id` too, whoever writes it.
+"""
 
 import logging
 import sys
 import traceback
+from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import structlog
+
+from loom_ingest import SERVICE
+from loom_ingest.trace import CURRENT
+
+QUIET: Final = {
+    "asyncio": "WARNING",
+    # At DEBUG aiokafka writes every key and value; above it, one line per failed attempt. The producer logs the
+    # changes of state instead.
+    "aiokafka": "CRITICAL",
+    # One line per failed attempt; the register of devices says once that its database is away.
+    "psycopg.pool": "ERROR",
+    # The same of the spans' collector, which loom_ingest.telemetry tells of; and what it answers may be anything.
+    "opentelemetry": "CRITICAL",
+    "urllib3": "WARNING",
+    # At DEBUG they write the frames and the parts of what came.
+    "uvicorn.error": "INFO",
+    "websockets": "INFO",
+    "python_multipart": "INFO",
+}
+"""Libraries that would say too much, and from which level on they may speak."""
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("loom_ingest")
 
@@ -17,6 +42,7 @@ def configure_logging(level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        with_identity,
     ]
     structlog.configure(
         processors=[
@@ -35,6 +61,7 @@ def configure_logging(level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
+                structlog.processors.EventRenamer("message"),
                 structlog.processors.JSONRenderer(sort_keys=False),
             ],
         )
@@ -46,12 +73,19 @@ def configure_logging(level: str) -> None:
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").propagate = False
-    logging.getLogger("asyncio").setLevel("WARNING")
-    # At DEBUG aiokafka writes every key and value; above it, one line per failed attempt. The producer logs the
-    # changes of state instead.
-    logging.getLogger("aiokafka").setLevel("CRITICAL")
-    # One line per failed attempt; the register of devices says once that its database is away.
-    logging.getLogger("psycopg.pool").setLevel("ERROR")
+    for name, least in QUIET.items():
+        # A logger's own level takes the place of the root's.
+        logging.getLogger(name).setLevel(max(logging.getLevelName(least), root.level))
+
+
+def with_identity(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A structlog processor: the service's name, and the ids of the request that is served."""
+    line["service"] = SERVICE
+    context = CURRENT.get()
+    if context is not None:
+        line.setdefault("request_id", context.request_id)
+        line.setdefault("trace_id", context.trace_id)
+    return line
 
 
 def where(error: BaseException) -> dict[str, Any]:
