@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from loom_contracts.message import Message
 from loom_contracts.topic import Topic
+from loom_ingest.access.gate import Gate
 from loom_ingest.body import read_json
 from loom_ingest.clients.identities import Identities
 from loom_ingest.devices.sightings import Devices
@@ -39,6 +40,7 @@ class Services:
     limits: RateLimits | None
     retries: Retries
     identities: Identities
+    gate: Gate
 
     def topic_name(self, topic: Topic) -> str:
         """The name of `topic` on the broker."""
@@ -170,11 +172,14 @@ def record_of(services: Services, topic: Topic, message: Message, context: Reque
     if message.trace_id is not None and not context.inherited:
         trace_id = message.trace_id
     traced = message.model_copy(update={"trace_id": trace_id, "span_id": context.span_id})
+    headers = [("traceparent", f"00-{trace_id}-{context.span_id}-{context.flags}".encode())]
+    if context.tracestate:
+        headers.append(("tracestate", context.tracestate))
     return Record(
         services.topic_name(topic),
         message.device_id.encode(),
         traced.__pydantic_serializer__.to_json(traced),
-        [("traceparent", f"00-{trace_id}-{context.span_id}-{context.flags}".encode())],
+        headers,
     )
 
 

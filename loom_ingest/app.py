@@ -3,7 +3,7 @@
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from prometheus_client import start_http_server
@@ -12,7 +12,12 @@ from starlette.middleware.cors import CORSMiddleware
 
 from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
+from loom_ingest.access.gate import Gate
+from loom_ingest.access.middleware import AccessMiddleware
+from loom_ingest.clients.activitywatch.router import router as activitywatch
+from loom_ingest.clients.activitywatch.watch import ActivityWatch
 from loom_ingest.clients.identities import Identities
+from loom_ingest.database import Database
 from loom_ingest.devices.sightings import Devices
 from loom_ingest.devices.store import DeviceStore
 from loom_ingest.direct import IngestApp, direct_routes
@@ -29,6 +34,10 @@ from loom_ingest.routers.documentation import add_documentation
 from loom_ingest.settings import Settings, load_settings
 from loom_ingest.spool.producer import producer_for
 from loom_ingest.stream import AudioStreams
+from loom_ingest.workers import Workers
+
+if TYPE_CHECKING:
+    from loom_ingest.telemetry import Tracing
 
 SENDING: Final = (
     sensor.router,
@@ -41,13 +50,24 @@ SENDING: Final = (
 )
 """Routers of what devices send; in the order of the documentation."""
 
+CLIENTS: Final = (activitywatch,)
+"""Routers of clients that people have already."""
+
 
 def create_app(settings: Settings, producer: Producer | None = None, metrics: Metrics | None = None) -> FastAPI:
     """The service; with its own producer unless one is given. Nothing connects before the lifespan begins."""
-    metrics = metrics or Metrics(device_labels=settings.metrics_device_labels)
+    workers = Workers() if settings.workers > 1 else None
+    metrics = metrics or Metrics(device_labels=settings.metrics_device_labels, workers=workers)
     producer = producer or producer_for(settings, metrics)
-    registry = Devices(DeviceStore(settings.database_url), require_registered=settings.require_registered_devices)
-    services = Services(settings, producer, metrics, registry, _limits(settings), Retries(), Identities())
+    metrics.kafka_pending.set_function(lambda: producer.pending)
+    producer, tracing = _traced(producer, settings, metrics)
+    database = Database(settings.database_url)
+    registry = Devices(DeviceStore(database), require_registered=settings.require_registered_devices)
+    gate = Gate(database, required=settings.keys_required, directory=settings.spool_dir)
+    services = Services(settings, producer, metrics, registry, _limits(settings), Retries(), Identities(), gate)
+
+    # Exports hold their connections for long: they have some of their own.
+    watch = ActivityWatch(Database(settings.database_url), shared=settings.workers > 1)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,8 +76,20 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
                 exporter, _thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
                 stack.callback(exporter.server_close)
                 stack.callback(exporter.shutdown)
+            if workers is not None:
+                await workers.start(metrics.registry)
+                stack.push_async_callback(workers.stop, metrics.registry)
+            if tracing is not None:
+                tracing.start()
+                stack.push_async_callback(tracing.stop)
+            await database.open()
+            stack.push_async_callback(database.close)
+            await gate.start()
+            stack.push_async_callback(gate.stop)
             await registry.start()
             stack.push_async_callback(registry.stop)
+            await watch.start()
+            stack.push_async_callback(watch.stop)
             await producer.start()
             stack.push_async_callback(producer.stop)
             yield
@@ -75,7 +107,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     )
     app.state.services = services
     app.state.streams = AudioStreams(services)
-    routers = [*SENDING, audio.streams, system.information, devices.router, service.router]
+    app.state.activitywatch = watch
+    routers = [*SENDING, *CLIENTS, audio.streams, system.information, devices.router, service.router]
     if settings.enable_health_checks:
         routers.append(service.probes)
     if settings.enable_metrics:
@@ -86,6 +119,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     app.add_exception_handler(HTTPException, refuse)
     _document(app)
     add_documentation(app)
+    app.add_middleware(AccessMiddleware)
     if settings.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -94,8 +128,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             allow_headers=["*"],
             expose_headers=["x-request-id", "traceparent", "retry-after"],
         )
-    app.add_middleware(RequestMiddleware, metrics=metrics)
-    app.hand_over(direct_routes(*SENDING), metrics)
+    app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
+    app.hand_over(direct_routes(*SENDING), metrics, tracing)
     return app
 
 
@@ -108,6 +142,16 @@ def app_from_environment() -> FastAPI:
     gc.collect()
     gc.freeze()
     return app
+
+
+def _traced(producer: Producer, settings: Settings, metrics: Metrics) -> "tuple[Producer, Tracing | None]":
+    """`producer` with a span for each record, where there is a collector; OpenTelemetry is not loaded elsewhere."""
+    if settings.otlp_endpoint is None:
+        return producer, None
+    from loom_ingest.telemetry import TracedProducer, tracing_of
+
+    tracing = tracing_of(settings, metrics)
+    return TracedProducer(producer, tracing), tracing
 
 
 def _limits(settings: Settings) -> RateLimits | None:

@@ -1,14 +1,20 @@
 """The short way for what devices send all day: a POST to a path without parameters."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, FastAPI, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from loom_ingest.accept import CONTEXT, Services
+from loom_ingest.access.policy import SENDING
 from loom_ingest.errors import ApiError
 from loom_ingest.metrics import Metrics
 from loom_ingest.middleware import RequestMiddleware, refusal
 from loom_ingest.route import IngestRoute
+
+if TYPE_CHECKING:
+    from loom_ingest.telemetry import Tracing
 
 
 class IngestApp(FastAPI):
@@ -21,10 +27,12 @@ class IngestApp(FastAPI):
     _direct: Mapping[str, IngestRoute] = {}
     _entry: ASGIApp
 
-    def hand_over(self, routes: Mapping[str, IngestRoute], metrics: Metrics) -> None:
+    def hand_over(
+        self, routes: Mapping[str, IngestRoute], metrics: Metrics, tracing: "Tracing | None" = None
+    ) -> None:
         """Serve `routes`, by their path, the short way."""
         self._direct = routes
-        self._entry = RequestMiddleware(_call_endpoint, metrics)
+        self._entry = RequestMiddleware(_call_endpoint, metrics, tracing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -45,7 +53,9 @@ def direct_routes(*routers: APIRouter) -> dict[str, IngestRoute]:
 
 async def _call_endpoint(scope: Scope, receive: Receive, send: Send) -> None:
     request = Request(scope, receive)
+    services: Services = scope["app"].state.services
     try:
+        scope[CONTEXT].principal = await services.gate.principal(scope, SENDING)
         answer = await scope["route"].endpoint(request)
     except ApiError as error:
         answer = refusal(request, error)

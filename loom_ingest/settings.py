@@ -3,6 +3,7 @@
 `load_settings()` is called at the entry point and the result is passed down; nothing reads the environment on import.
 """
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -22,6 +23,13 @@ def _bootstrap_servers(value: str) -> str:
         if not host or not port.isdigit() or not 0 < int(port) < 65536:
             raise ValueError(f"must be host:port[,host:port...]; {server!r} is not")
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -76,12 +84,21 @@ class Settings(BaseSettings):
     enable_metrics: bool = True
     metrics_port: Port | None = Field(None, description="Also serve the metrics alone on this port.")
     enable_health_checks: bool = True
+    otlp_endpoint: str | None = Field(
+        None, pattern=r"^https?://[^/\s]+", description="A collector of OpenTelemetry spans, over OTLP/HTTP; none without."
+    )
+    trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Of the traces that begin here.")
 
     # Devices
     database_url: str = Field(
         "postgresql://loom:loom@localhost:5432/loom", description="Where the register of devices is."
     )
     require_registered_devices: bool = Field(False, description="Refuse what comes from other devices.")
+
+    # Access
+    require_api_keys: bool | None = Field(
+        None, description="Let nobody in without a key; false in development and true otherwise when it is not set."
+    )
 
     # Limits of each device
     rate_limit_enabled: bool = Field(False, description="Answer 429 to a device that sends more.")
@@ -92,6 +109,12 @@ class Settings(BaseSettings):
     timestamp_tolerance_hours: float = Field(24.0, ge=0, description="Around the server's time; 0 accepts any time.")
     max_body_bytes: int = Field(MEBIBYTE, ge=1_024, description="Of one request, audio aside.")
     max_audio_body_bytes: int = Field(15 * MEBIBYTE, ge=1_024, description="Of one request with audio or an image.")
+    max_import_bytes: int = Field(
+        512 * MEBIBYTE, ge=1_024, description="Of one import from ActivityWatch; it goes to a temporary file first."
+    )
+    max_import_body_bytes: int = Field(
+        16 * MEBIBYTE, ge=1_024, description="Of one request to /overland or /api/data, which bring days at once."
+    )
     batch_max_items: int = Field(100, ge=1, le=10_000)
     max_apps_per_request: int = Field(100, ge=1, le=10_000)
 
@@ -129,6 +152,26 @@ class Settings(BaseSettings):
         if self.environment == "production" and "*" in self.allowed_origins:
             raise ValueError("LOOM_CORS_ORIGINS=*: not in production; list the origins of your pages")
         return self
+
+    @model_validator(mode="after")
+    def _closed_to_strangers(self) -> Self:
+        if self.keys_required:
+            return self
+        if self.environment == "production":
+            raise ValueError(
+                "LOOM_REQUIRE_API_KEYS=false: not in production; unset it, and make a key with `loom keys create`"
+            )
+        if not _is_loopback(self.host):
+            raise ValueError(
+                f"LOOM_HOST={self.host}: whoever reaches this machine could send and read without a key; set "
+                "LOOM_REQUIRE_API_KEYS=true and make a key with `loom keys create`, or set LOOM_HOST=127.0.0.1"
+            )
+        return self
+
+    @property
+    def keys_required(self) -> bool:
+        """Whether nobody is let in without a key."""
+        return self.environment != "development" if self.require_api_keys is None else self.require_api_keys
 
     @property
     def log_threshold(self) -> str:

@@ -15,7 +15,10 @@ from fastapi import WebSocket, WebSocketDisconnect
 from pydantic_core import to_json
 
 from loom_contracts.topics.device import AUDIO_RAW
-from loom_ingest.accept import Services, admit, check, identified, send
+from loom_ingest.accept import CONTEXT, Services, admit, check, identified, send
+from loom_ingest.access.middleware import refuse_stream
+from loom_ingest.access.policy import STREAMING
+from loom_ingest.access.principal import Principal
 from loom_ingest.audio import parse_chunk
 from loom_ingest.errors import ApiError, Code, timestamp_text
 from loom_ingest.logging import log, where
@@ -58,8 +61,9 @@ CLOSE_CODES: Final = {Closing.REPLACED: 4409, Closing.IDLE: 4408, Closing.POLICY
 class Connection:
     """One open WebSocket. Answers and the farewell to a replaced client come from different tasks."""
 
-    def __init__(self, websocket: WebSocket, device_id: str) -> None:
+    def __init__(self, websocket: WebSocket, device_id: str, principal: Principal) -> None:
         self.websocket = websocket
+        self.principal = principal
         self.device_id = device_id
         self._sending = asyncio.Lock()
         self._closed = False
@@ -70,7 +74,7 @@ class Connection:
             if not self._closed:
                 await self.websocket.send_text(to_json(message).decode())
 
-    async def dismiss(self, closing: Closing, code: StreamCode, message: str) -> None:
+    async def dismiss(self, closing: Closing, code: Code | StreamCode, message: str) -> None:
         """Tell the client why, and close; a client that does not answer is left after some seconds."""
         with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_SECONDS), self._sending:
@@ -90,19 +94,26 @@ class AudioStreams:
         self._started = time.monotonic()
         self._farewells: set[asyncio.Task[None]] = set()
 
-    def connections(self) -> AudioConnections:
-        """What `/audio/connections` says."""
+    def connections(self, principal: Principal) -> AudioConnections:
+        """What `/audio/connections` says to `principal`: of a device's key, that device alone."""
+        devices = [d for d in self._open if principal.devices is None or d in principal.devices]
         return AudioConnections(
-            active_connections=len(self._open),
-            connected_devices=list(self._open),
+            active_connections=len(devices),
+            connected_devices=devices,
             total_messages_received=self._received,
             uptime_seconds=round(time.monotonic() - self._started, 3),
         )
 
     async def serve(self, websocket: WebSocket, device_id: str) -> None:
         """Serve one connection until either side ends it."""
+        context: RequestContext = websocket.scope[CONTEXT]
+        try:
+            context.principal.require_devices((device_id,))
+        except ApiError as error:
+            await refuse_stream(websocket, self._services, error)
+            return
         await websocket.accept()
-        connection = Connection(websocket, device_id)
+        connection = Connection(websocket, device_id, context.principal)
         limit = self._services.settings.stream_max_connections
         if not _DEVICE_ID.fullmatch(device_id):
             says = "The device_id in the path must be of 3 to 64 letters, digits, hyphens and underscores"
@@ -146,6 +157,13 @@ class AudioStreams:
                 await connection.dismiss(Closing.IDLE, StreamCode.INACTIVITY_TIMEOUT, says)
                 return
             if event["type"] == "websocket.disconnect":
+                return
+            try:
+                # A key may end while its stream is open.
+                connection.principal = await self._services.gate.principal(connection.websocket.scope, STREAMING)
+                connection.principal.require_devices((connection.device_id,))
+            except ApiError as error:
+                await connection.dismiss(Closing.POLICY, error.code, error.message)
                 return
             self._received += 1
             text = event.get("text")
@@ -205,6 +223,7 @@ class AudioStreams:
             raise StreamError(StreamCode.DEVICE_MISMATCH, says)
         context = RequestContext(connection.websocket.scope["headers"])
         context.idempotency_key = None
+        context.principal = connection.principal
         message = check(parse_chunk(to_json(item | {"device_id": connection.device_id})), AUDIO_RAW, services.settings)
         message = identified(services, AUDIO_RAW, message, context)
         await admit(services, context, message.device_id)

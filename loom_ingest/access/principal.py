@@ -24,15 +24,38 @@ class Principal:
     scopes: frozenset[Scope]
     devices: frozenset[str] | None = None
 
-    def require(self, scope: Scope) -> None:
-        """Return when this bearer has `scope`; `admin` has every one. Raises the 403."""
-        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
-            raise ApiError(
-                403,
-                Code.INSUFFICIENT_SCOPE,
-                f"This key has no scope {scope.value!r}; use one that has it, or make one with `loom keys create`",
-                details={"scope": scope.value},
-            )
+    @property
+    def actor(self) -> str:
+        """What the audit log calls it."""
+        return "anyone" if self.key_id is None else f"key:{self.key_id}"
+
+    def has(self, *scopes: Scope) -> bool:
+        """Whether it has any of `scopes`; `admin` has every one."""
+        return Scope.ADMIN in self.scopes or not self.scopes.isdisjoint(scopes)
+
+    def require(self, *scopes: Scope) -> None:
+        """Return when this bearer has any of `scopes`; raises the 403."""
+        if not self.has(*scopes):
+            raise self.lacks(*scopes)
+
+    def lacks(self, *scopes: Scope) -> ApiError:
+        """The 403 for a bearer without any of `scopes`."""
+        wanted = " or ".join(repr(scope.value) for scope in scopes)
+        return ApiError(
+            403,
+            Code.INSUFFICIENT_SCOPE,
+            f"This key has no scope {wanted}; use one that has it, or make one with `loom keys create`",
+            details={"scope": [scope.value for scope in scopes]},
+        )
+
+    def require_own(self, scope: Scope, device_id: str) -> None:
+        """Return when this bearer has `scope` and may use `device_id`, or has the key of that very device.
+
+        The bearer of a device's key may see and describe what is its own. Raises the 403.
+        """
+        if self.devices is None:
+            self.require(scope)
+        self.require_devices((device_id,))
 
     def require_devices(self, device_ids: Iterable[str]) -> None:
         """Return when this bearer may send for all of `device_ids`; raises the 403."""

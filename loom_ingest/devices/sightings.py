@@ -36,19 +36,19 @@ class Devices:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Open the database and begin to write."""
-        await self.store.open()
+        """Begin to write."""
         self._writer = asyncio.create_task(self._write_on(), name="device-sightings")
 
     async def stop(self) -> None:
-        """Write what is left, where the database is there, and let go of it."""
+        """Write what is left, where the database is there."""
         self._stopping.set()
         if self._writer is not None:
             await self._writer
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._flush()
-        await self.store.close()
+        except TimeoutError:
+            self._tell(f"it did not answer within {STOP_SECONDS:g} s at the end")
 
     def seen(self, device_id: str, topic: str) -> None:
         """Count one message."""
@@ -117,11 +117,14 @@ class Devices:
             await self.store.record(sightings)
         except DatabaseUnavailableError as error:
             self._keep(gathered)
-            if not self._told:
-                log.warning("devices_unavailable", reason=error.message, remedy="start PostgreSQL; ingest goes on")
-            self._told = True
+            self._tell(error.message)
         else:
             self._told = False
+
+    def _tell(self, reason: str) -> None:
+        if not self._told:
+            log.warning("devices_unavailable", reason=reason, remedy="start PostgreSQL; ingest goes on")
+        self._told = True
 
     def _keep(self, gathered: dict[tuple[str, str], list[float]]) -> None:
         """Put back what could not be written, under what has come since."""

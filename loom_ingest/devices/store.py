@@ -1,21 +1,14 @@
 """The register of devices in PostgreSQL. Each call may raise DatabaseUnavailableError, a 503."""
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-import psycopg
-from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import Jsonb
-from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from loom_ingest.errors import DatabaseUnavailableError
+from loom_ingest.access.audit import Entry, append
+from loom_ingest.database import Database
 
-POOL_TIMEOUT_SECONDS: Final = 2.0
-CLOSE_TIMEOUT_SECONDS: Final = 0.5
-CONNECT_TIMEOUT_SECONDS: Final = 3
-STATEMENT_TIMEOUT_MS: Final = 5_000
 FIELDS: Final = (
     "name", "device_type", "platform", "manufacturer", "model", "os_version", "app_version", "tags", "metadata",
 )  # fmt: skip
@@ -29,20 +22,23 @@ VALUES (%(device_id)s, {", ".join(f"%({f})s" for f in FIELDS)}, now())
 ON CONFLICT (device_id) DO UPDATE SET
     {", ".join(f"{f} = CASE WHEN '{f}' = ANY (%(given)s) THEN EXCLUDED.{f} ELSE devices.{f} END" for f in FIELDS)},
     registered_at = now(), updated_at = now(), deleted_at = NULL
-WHERE devices.registered_at IS NULL OR devices.deleted_at IS NOT NULL
+WHERE (devices.registered_at IS NULL AND devices.deleted_at IS NULL) OR (devices.deleted_at IS NOT NULL AND %(restore)s)
 RETURNING {_DEVICE}
 """
 _LIST: Final = f"""
 SELECT {_DEVICE}, count(*) OVER () AS total FROM devices
-WHERE deleted_at IS NULL OR %(deleted)s
+WHERE (deleted_at IS NULL OR %(deleted)s) AND (%(only)s::text[] IS NULL OR device_id = ANY (%(only)s))
 ORDER BY last_seen_at DESC NULLS LAST, device_id LIMIT %(limit)s OFFSET %(offset)s
 """
-_COUNT: Final = "SELECT count(*) AS total FROM devices WHERE deleted_at IS NULL OR %(deleted)s"
+_COUNT: Final = """
+SELECT count(*) AS total FROM devices
+WHERE (deleted_at IS NULL OR %(deleted)s) AND (%(only)s::text[] IS NULL OR device_id = ANY (%(only)s))
+"""
 _ACTIVITY: Final = """
 SELECT a.device_id, d.name, a.topic, a.message_count, a.first_seen_at, a.last_seen_at,
        max(a.last_seen_at) OVER device > now() - %(active_seconds)s * interval '1 second' AS active
 FROM device_activity a LEFT JOIN devices d USING (device_id)
-WHERE d.deleted_at IS NULL
+WHERE d.deleted_at IS NULL AND (%(only)s::text[] IS NULL OR a.device_id = ANY (%(only)s))
 WINDOW device AS (PARTITION BY a.device_id)
 ORDER BY max(a.last_seen_at) OVER device DESC, a.device_id, a.last_seen_at DESC, a.topic
 """
@@ -79,76 +75,58 @@ class Sighting(NamedTuple):
 
 
 class DeviceStore:
-    """Devices in the database at `database_url`, through a small pool that is opened by `open`."""
+    """Devices in `database`. A change and its row of the audit log, which names `actor`, are written together.
 
-    def __init__(self, database_url: str) -> None:
-        self._database_url = database_url
-        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] | None = None
+    `only` are the devices that the asker may see; None for all.
+    """
 
-    async def open(self) -> None:
-        """Begin to connect; returns at once, with the database away too."""
-        self._pool = AsyncConnectionPool(
-            self._database_url,
-            connection_class=psycopg.AsyncConnection[DictRow],
-            kwargs={
-                "autocommit": True,
-                "row_factory": dict_row,
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "application_name": "loom-ingest",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
-            },
-            min_size=1,
-            max_size=4,
-            open=False,
-            timeout=POOL_TIMEOUT_SECONDS,
-            check=AsyncConnectionPool.check_connection,
-            name="loom-devices",
-        )
-        await self._pool.open(wait=False)
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
-    async def close(self) -> None:
-        """Let go of every connection."""
-        if self._pool is not None:
-            await self._pool.close(timeout=CLOSE_TIMEOUT_SECONDS)
-            self._pool = None
-
-    async def register(self, device_id: str, fields: dict[str, Any]) -> dict[str, Any] | None:
-        """The device, now registered with `fields`; None when it is registered already."""
+    async def register(
+        self, device_id: str, fields: dict[str, Any], actor: str, *, restore: bool = True
+    ) -> dict[str, Any] | None:
+        """The device, now registered with `fields`; None when it is so already, or deleted and may not return."""
         values = {f: fields.get(f) for f in FIELDS} | {
             "tags": Jsonb(fields.get("tags") or []),
             "metadata": Jsonb(fields.get("metadata") or {}),
         }
-        return await self._one(_REGISTER, {"device_id": device_id, "given": list(fields), **values})
+        values |= {"device_id": device_id, "given": list(fields), "restore": restore}
+        return await self._change(_REGISTER, values, Entry(actor, "device.register", device_id, details=_names(fields)))
 
     async def get(self, device_id: str) -> dict[str, Any] | None:
         """The device, deleted or not; None when there is none."""
         return await self._one(f"SELECT {_DEVICE} FROM devices WHERE device_id = %(id)s", {"id": device_id})
 
-    async def update(self, device_id: str, fields: dict[str, Any]) -> dict[str, Any] | None:
+    async def update(self, device_id: str, fields: dict[str, Any], actor: str) -> dict[str, Any] | None:
         """The device with `fields` changed; None when there is none, or it is deleted."""
         names = [f for f in FIELDS if f in fields]
         values = {f: Jsonb(v) if f in ("tags", "metadata") else v for f, v in fields.items()}
         changes = ", ".join([*(f"{f} = %({f})s" for f in names), "updated_at = now()"])
         query = f"UPDATE devices SET {changes} WHERE device_id = %(id)s AND deleted_at IS NULL RETURNING {_DEVICE}"
-        return await self._one(query, {"id": device_id, **values})
+        entry = Entry(actor, "device.update", device_id, details=_names(fields))
+        return await self._change(query, {"id": device_id, **values}, entry)
 
-    async def delete(self, device_id: str) -> dict[str, Any] | None:
+    async def delete(self, device_id: str, actor: str) -> dict[str, Any] | None:
         """The device, now deleted; None when there is none, or it was deleted before. What it sent stays."""
         query = f"""UPDATE devices SET deleted_at = now(), updated_at = now()
                     WHERE device_id = %(id)s AND deleted_at IS NULL RETURNING {_DEVICE}"""
-        return await self._one(query, {"id": device_id})
+        return await self._change(query, {"id": device_id}, Entry(actor, "device.delete", device_id))
 
-    async def page(self, *, deleted: bool, limit: int, offset: int) -> tuple[list[dict[str, Any]], int]:
+    async def page(
+        self, *, deleted: bool, limit: int, offset: int, only: Iterable[str] | None = None
+    ) -> tuple[list[dict[str, Any]], int]:
         """One page of devices, and how many there are in all."""
-        rows = await self._all(_LIST, {"deleted": deleted, "limit": limit, "offset": offset})
+        values = {"deleted": deleted, "only": _listed(only)}
+        rows = await self._all(_LIST, {"limit": limit, "offset": offset, **values})
         if rows:
             return rows, int(rows[0]["total"])
-        count = await self._one(_COUNT, {"deleted": deleted})
+        count = await self._one(_COUNT, values)
         return [], int(count["total"]) if count else 0
 
-    async def activity(self, active_seconds: int) -> list[dict[str, Any]]:
+    async def activity(self, active_seconds: int, only: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """A row for each device and topic, those seen last first."""
-        return await self._all(_ACTIVITY, {"active_seconds": active_seconds})
+        return await self._all(_ACTIVITY, {"active_seconds": active_seconds, "only": _listed(only)})
 
     async def registered(self, device_ids: Iterable[str] | None = None) -> set[str]:
         """Which of `device_ids`, or of all, are registered and not deleted."""
@@ -164,25 +142,29 @@ class DeviceStore:
         if not columns:
             return
         names = ("devices", "topics", "firsts", "lasts", "counts")
-        async with self._connection() as connection:
+        async with self._database.connection() as connection:
             await connection.execute(_SEEN, {n: list(c) for n, c in zip(names, columns, strict=True)})
 
+    async def _change(self, query: str, values: dict[str, Any], entry: Entry) -> dict[str, Any] | None:
+        async with self._database.connection() as connection, connection.transaction():
+            row = await (await connection.execute(query.encode(), values)).fetchone()
+            if row is not None:
+                await append(connection, entry)
+        return row
+
     async def _one(self, query: str, values: dict[str, Any]) -> dict[str, Any] | None:
-        async with self._connection() as connection:
+        async with self._database.connection() as connection:
             return await (await connection.execute(query.encode(), values)).fetchone()
 
     async def _all(self, query: str, values: dict[str, Any]) -> list[dict[str, Any]]:
-        async with self._connection() as connection:
+        async with self._database.connection() as connection:
             return await (await connection.execute(query.encode(), values)).fetchall()
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[psycopg.AsyncConnection[DictRow]]:
-        if self._pool is None:
-            raise DatabaseUnavailableError("the service has not opened it")
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
-        except psycopg.errors.UndefinedTable as error:
-            raise DatabaseUnavailableError("it has no table of devices; run `loom db migrate`") from error
-        except (psycopg.Error, PoolTimeout, PoolClosed, OSError) as error:
-            raise DatabaseUnavailableError(type(error).__name__) from error
+
+def _listed(devices: Iterable[str] | None) -> list[str] | None:
+    return None if devices is None else list(devices)
+
+
+def _names(fields: dict[str, Any]) -> dict[str, Any]:
+    """What the audit log says of a change: which fields, not what they say."""
+    return {"fields": sorted(fields)}

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response, WebSocket
 
 from loom_contracts.payloads.audio import AudioChunk
 from loom_contracts.topics.device import AUDIO_RAW
-from loom_ingest.accept import services_of, take
+from loom_ingest.accept import context_of, services_of, take
 from loom_ingest.audio import parse_chunk
 from loom_ingest.body import Form, read_json_or_form
 from loom_ingest.media import from_form
@@ -27,7 +27,7 @@ async def upload(request: Request) -> Response:
 @streams.get("/connections")
 async def connections(request: Request) -> AudioConnections:
     """The audio streams that are open now."""
-    return _streams(request).connections()
+    return _streams(request).connections(context_of(request).principal)
 
 
 @streams.websocket("/stream/{device_id}")

@@ -6,7 +6,9 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from loom_contracts.message import DeviceId
-from loom_ingest.accept import services_of
+from loom_ingest.accept import context_of, services_of
+from loom_ingest.access.policy import change_of
+from loom_ingest.access.principal import Principal, Scope
 from loom_ingest.body import read_json
 from loom_ingest.devices.models import (
     ActivitySummary,
@@ -94,7 +96,8 @@ async def list_devices(request: Request) -> Response:
     """All devices, those that sent last first; registered ones and those that were only seen."""
     query = _parsed(ListQuery, dict(request.query_params), "query")
     store = _devices(request).store
-    rows, total = await store.page(deleted=query.include_deleted, limit=query.limit, offset=query.offset)
+    only = _principal(request).devices
+    rows, total = await store.page(deleted=query.include_deleted, limit=query.limit, offset=query.offset, only=only)
     return _json(DeviceList(devices=[Device.model_validate(row) for row in rows], total=total))
 
 
@@ -103,7 +106,7 @@ async def activity(request: Request) -> Response:
     """How many messages each device sent to each topic, and when it was seen first and last."""
     query = _parsed(ActivityQuery, dict(request.query_params), "query")
     found: dict[str, DeviceActivity] = {}
-    for row in await _devices(request).store.activity(query.active_seconds):
+    for row in await _devices(request).store.activity(query.active_seconds, _principal(request).devices):
         topic = TopicActivity.model_validate(row)
         device = found.get(row["device_id"])
         if device is None:
@@ -134,17 +137,25 @@ async def activity(request: Request) -> Response:
 async def get_device(request: Request) -> Response:
     """One device; a deleted one too, with its `deleted_at`."""
     device_id = _device_id(request)
+    _principal(request).require_own(Scope.READ, device_id)
     return _json(_found(await _devices(request).store.get(device_id), device_id))
 
 
 @router.post("", **_operation(Registered, 201, body=DeviceRegistration, conflict=True))
 async def register(request: Request) -> Response:
-    """Register a device, or one that was seen or deleted before; what was known of it and is not sent stays."""
+    """Register a device, or one that was seen or deleted before; what was known of it and is not sent stays.
+
+    A device's own key may register it; only a key with the scope `admin` brings back one that was deleted.
+    """
     registration = await _body(request, DeviceRegistration)
+    principal = _may_change(request, registration.device_id)
     fields = registration.model_dump(exclude_unset=True, exclude={"device_id"})
     devices = _devices(request)
-    row = await devices.store.register(registration.device_id, fields)
+    admin = principal.has(Scope.ADMIN)
+    row = await devices.store.register(registration.device_id, fields, principal.actor, restore=admin)
     if row is None:
+        if not admin and _found(await devices.store.get(registration.device_id), registration.device_id).deleted_at:
+            raise _refused(request, registration.device_id, principal.lacks(Scope.ADMIN))
         raise ApiError(
             409,
             Code.DEVICE_EXISTS,
@@ -160,8 +171,9 @@ async def register(request: Request) -> Response:
 async def update_device(request: Request) -> Response:
     """Change what is said of a device: the fields that are sent; null empties one."""
     device_id = _device_id(request)
+    principal = _may_change(request, device_id)
     fields = (await _body(request, DeviceDescription)).model_dump(exclude_unset=True)
-    device = _found(await _devices(request).store.update(device_id, fields), device_id)
+    device = _found(await _devices(request).store.update(device_id, fields, principal.actor), device_id)
     return _json(Registered(device=device))
 
 
@@ -169,10 +181,32 @@ async def update_device(request: Request) -> Response:
 async def delete_device(request: Request) -> Response:
     """Delete a device from the list; what it sent stays, and it can be registered again."""
     device_id = _device_id(request)
+    principal = _may_change(request, device_id)
     devices = _devices(request)
-    device = _found(await devices.store.delete(device_id), device_id)
+    device = _found(await devices.store.delete(device_id, principal.actor), device_id)
     devices.changed(device_id, registered=False)
     return _json(Registered(device=device))
+
+
+def _principal(request: Request) -> Principal:
+    return context_of(request).principal
+
+
+def _may_change(request: Request, device_id: str) -> Principal:
+    """Whoever asks, when they may change this device: with `admin`, or with the device's own key. Raises the 403."""
+    principal = _principal(request)
+    try:
+        principal.require_own(Scope.ADMIN, device_id)
+    except ApiError as error:
+        raise _refused(request, device_id, error) from None
+    return principal
+
+
+def _refused(request: Request, device_id: str, error: ApiError) -> ApiError:
+    """`error`, which the audit log is told of."""
+    action, _ = change_of(request.scope)
+    services_of(request).gate.refused(_principal(request), action, device_id, error)
+    return error
 
 
 def _devices(request: Request) -> Devices:
