@@ -6,7 +6,8 @@ when they may not send (401, 403, 429) and when the request is none of theirs at
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
@@ -17,11 +18,16 @@ from loom_contracts.message import Message
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device_system import UNRECOGNIZED_RAW
 from loom_ingest.accept import Services, admit, check, context_of, parse, record_of, services_of
-from loom_ingest.errors import ApiError
+from loom_ingest.errors import ApiError, Code
 from loom_ingest.trace import RequestContext
 
 LONGEST_REASON: Final = 500
-LONGEST_BODY: Final = 200_000
+LONGEST_BODY: Final = 1_048_576
+"""Characters of one record of what cannot be read; more goes to several."""
+LARGEST_DRAFT: Final = 8 * 1024 * 1024
+"""Bytes of one message's JSON, well below what the broker takes; a larger one is kept in pieces."""
+AT_ONCE: Final = 250
+"""Messages of one request in memory together with their acknowledgements, where it brings many."""
 _NAMESPACE: Final = UUID("0f6dfb0c-7d55-5b3e-8a53-9a3c0f1b6d42")
 
 
@@ -47,9 +53,30 @@ async def take_drafts(
     services, context = services_of(request), context_of(request)
     if not admitted:
         await admit(services, context, device_id)
-    prepared = [_message(services, client, device_id, draft) for draft in drafts]
+    prepared = [each for draft in drafts for each in _messages(services, client, device_id, draft)]
     await send_all(services, context, prepared)
     return [message for _, message in prepared]
+
+
+async def take_many(
+    request: Request, client: str, device_ids: Collection[str], drafts: Iterable[tuple[str, Draft]]
+) -> int:
+    """How many messages the pairs of device and draft made, when the broker or the spool has every one of them.
+
+    `drafts` may be a generator: few of its messages are in memory at a time. `device_ids` are all devices in it.
+    Raises as `take_drafts` does, and then some are stored; the whole of it may be sent again.
+    """
+    services, context = services_of(request), context_of(request)
+    await admit(services, context, *device_ids)
+    taken = 0
+    rest = iter(drafts)
+    while some := list(islice(rest, AT_ONCE)):
+        prepared = [each for device_id, draft in some for each in _messages(services, client, device_id, draft)]
+        await send_all(services, context, prepared)
+        taken += len(prepared)
+        # A producer that never waits would keep all other requests waiting.
+        await asyncio.sleep(0)
+    return taken
 
 
 async def send_all(services: Services, context: RequestContext, prepared: Sequence[tuple[Topic, Message]]) -> None:
@@ -67,26 +94,40 @@ async def send_all(services: Services, context: RequestContext, prepared: Sequen
 
 
 def unrecognized(client: str, reason: str, body: Any) -> Draft:
-    """What cannot be read, as it came: `body` is text, or anything that JSON can hold."""
+    """What cannot be read, as it came: `body` is text, or anything that JSON can hold. Cut at LONGEST_BODY."""
+    return unrecognized_pieces(client, reason, body)[0]
+
+
+def unrecognized_pieces(client: str, reason: str, body: Any) -> list[Draft]:
+    """The same, in as many drafts as it needs."""
     text = body if isinstance(body, str) else to_json(body, inf_nan_mode="strings").decode()
-    fields = {"client": client, "reason": reason[:LONGEST_REASON].replace("\x00", "")}
-    return Draft(UNRECOGNIZED_RAW, fields | {"body": text[:LONGEST_BODY].replace("\x00", "\ufffd")})
+    text = text.replace("\x00", "\ufffd")
+    count = max(1, -(-len(text) // LONGEST_BODY))
+    drafts = []
+    for index in range(count):
+        part = f" (piece {index + 1} of {count})" if count > 1 else ""
+        fields = {"client": client, "reason": reason[: LONGEST_REASON - len(part)].replace("\x00", "") + part}
+        piece = text[index * LONGEST_BODY : (index + 1) * LONGEST_BODY]
+        drafts.append(Draft(UNRECOGNIZED_RAW, fields | {"body": piece}))
+    return drafts
 
 
-def _message(services: Services, client: str, device_id: str, draft: Draft) -> tuple[Topic, Message]:
-    """Topic and message of `draft`; of one that is not valid, the message that keeps it."""
+def _messages(services: Services, client: str, device_id: str, draft: Draft) -> list[tuple[Topic, Message]]:
+    """Topic and message of `draft`; of one that is not valid, the messages that keep it."""
     try:
-        return draft.topic, _parsed(services, client, device_id, draft)
+        return [(draft.topic, _parsed(services, client, device_id, draft))]
     except ApiError as error:
         services.metrics.rejected(error.code)
         source = draft.source if draft.source is not None else draft.fields
-        kept = unrecognized(client, f"{draft.topic.name}: {error.message}", source)
-        return kept.topic, _parsed(services, client, device_id, kept)
+        kept = unrecognized_pieces(client, f"{draft.topic.name}: {error.message}", source)
+        return [(each.topic, _parsed(services, client, device_id, each)) for each in kept]
 
 
 def _parsed(services: Services, client: str, device_id: str, draft: Draft) -> Message:
     topic = draft.topic
     content = to_json(draft.fields, inf_nan_mode="null")
+    if len(content) > LARGEST_DRAFT:
+        raise ApiError(413, Code.PAYLOAD_TOO_LARGE, f"The record would have {len(content)} bytes")
     name = b"\0".join((client.encode(), device_id.encode(), topic.name.encode(), content))
     item = {**draft.fields, "device_id": device_id, "message_id": str(_identity(name))}
     message = parse(topic.payload, to_json(item, inf_nan_mode="null"))
