@@ -58,9 +58,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     """The service; with its own producer unless one is given. Nothing connects before the lifespan begins."""
     workers = Workers() if settings.workers > 1 else None
     metrics = metrics or Metrics(device_labels=settings.metrics_device_labels, workers=workers)
-    producer = producer or producer_for(settings, metrics)
+    producer, tracing = _traced(producer or producer_for(settings, metrics), settings, metrics)
     metrics.kafka_pending.set_function(lambda: producer.pending)
-    producer, tracing = _traced(producer, settings, metrics)
     database = Database(settings.database_url)
     registry = Devices(DeviceStore(database), require_registered=settings.require_registered_devices)
     gate = Gate(database, required=settings.keys_required, directory=settings.spool_dir)
@@ -106,7 +105,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
-    app.state.streams = AudioStreams(services)
+    app.state.streams = AudioStreams(services, tracing)
     app.state.activitywatch = watch
     routers = [*SENDING, *CLIENTS, audio.streams, system.information, devices.router, service.router]
     if settings.enable_health_checks:

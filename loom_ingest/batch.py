@@ -57,6 +57,7 @@ async def accept_batch(request: Request) -> Response:
         try:
             topic, message = reading_of(item, services.settings)
         except ApiError as error:
+            services.metrics.item_rejected(error.code)
             errors.append(_error(index, error))
         else:
             taken.append((index, topic, identified(services, topic, message, context, index)))
@@ -70,6 +71,7 @@ async def accept_batch(request: Request) -> Response:
             stored += 1
             services.devices.seen(message.device_id, topic.name)
         elif isinstance(outcome, ApiError):
+            services.metrics.item_rejected(outcome.code)
             errors.append(_error(index, outcome))
             unavailable = outcome if outcome.status == 503 else unavailable
         else:

@@ -27,9 +27,7 @@ class IngestApp(FastAPI):
     _direct: Mapping[str, IngestRoute] = {}
     _entry: ASGIApp
 
-    def hand_over(
-        self, routes: Mapping[str, IngestRoute], metrics: Metrics, tracing: "Tracing | None" = None
-    ) -> None:
+    def hand_over(self, routes: Mapping[str, IngestRoute], metrics: Metrics, tracing: "Tracing | None" = None) -> None:
         """Serve `routes`, by their path, the short way."""
         self._direct = routes
         self._entry = RequestMiddleware(_call_endpoint, metrics, tracing)

@@ -1,26 +1,35 @@
-"""Prometheus metrics by the guide's names. Labels are bounded: route templates, contract topics, known codes."""
+"""Prometheus metrics by the guides' names. Labels are bounded: route templates, contract topics, known codes.
 
-import time
-from collections.abc import Iterable
+docs/how-to/observe-the-api.md tells what each of them means; a test holds it and this module together.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from loom_ingest.workers import Workers
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 UNMATCHED: Final = "unmatched"
 """The endpoint label of requests that no route answers."""
 
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own."""
+    """The metrics of one service, in a registry of their own; with `workers` those of all its processes are shown."""
 
-    def __init__(self, *, device_labels: bool = False) -> None:
+    def __init__(self, *, device_labels: bool = False, workers: Workers | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._workers = workers
         self._requests = Counter(
             "http_requests", "HTTP requests.", ["method", "endpoint", "status_code"], registry=self.registry
         )
@@ -34,11 +43,17 @@ class Metrics:
         self._messages = Counter("kafka_messages", "Records by outcome.", ["topic", "status"], registry=self.registry)
         self._produce = Histogram(
             "kafka_produce_duration_seconds",
-            "Time until the broker acknowledged a record.",
+            "Time until the broker acknowledged a record, or it was given up.",
+            ["status"],
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self._produced, self._lost = self._produce.labels("success"), self._produce.labels("error")
+        self._drained: Tally[str] = Tally()
+        self._spooled: Tally[str] = Tally()
+        self.registry.register(_Derived(self._messages, self._drained, self._spooled))
         self._rejected = Counter("requests_rejected", "Error answers by code.", ["code"], registry=self.registry)
+        self._items = Counter("batch_items_rejected", "Readings refused in a batch.", ["code"], registry=self.registry)
         self.kafka_connected = Gauge("kafka_connected", "1 while the broker answers.", registry=self.registry)
         self.kafka_pending = Gauge("kafka_pending_records", "Records not yet acknowledged.", registry=self.registry)
         self._websockets = Gauge(
@@ -63,8 +78,10 @@ class Metrics:
         self.spool_refused = Counter(
             "spool_refused", "Records the broker refused for good, set aside.", registry=self.registry
         )
-        self.started = Gauge("process_start_time_seconds", "When the service started.", registry=self.registry)
-        self.started.set(time.time())
+        self._spans = Counter(
+            "trace_spans", "Spans: recorded, of these exported or failed.", ["status"], registry=self.registry
+        )
+        ProcessCollector(registry=self.registry)
         # A labels() call takes a lock and builds a key; the set of children is small and fixed.
         self._request = lru_cache(maxsize=1024)(
             lambda method, endpoint, status: self._requests.labels(method, endpoint, str(status))
@@ -74,7 +91,7 @@ class Metrics:
 
     def request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        method = method if method in _METHODS else "other"
+        method = method if method in METHODS else "other"
         self._request(method, endpoint, status).inc()
         self._duration(method, endpoint).observe(seconds)
 
@@ -82,14 +99,35 @@ class Metrics:
         """Count one error answer."""
         self._rejected.labels(code).inc()
 
+    def item_rejected(self, code: str) -> None:
+        """Count one reading of a batch that was refused."""
+        self._items.labels(code).inc()
+
     def acknowledged(self, topic: str, seconds: float) -> None:
         """Count one record that the broker has."""
         self._message(topic, "success").inc()
-        self._produce.observe(seconds)
+        self._produced.observe(seconds)
 
-    def failed(self, topic: str) -> None:
-        """Count one record that the broker did not acknowledge."""
+    def drained(self, topic: str, seconds: float) -> None:
+        """Count one record that the broker has from the spool."""
+        self._drained[topic] += 1
+        self.acknowledged(topic, seconds)
+
+    def spooled(self, topics: Iterable[str]) -> None:
+        """Count records, by their topics, that the spool has."""
+        before = self._spooled.total()
+        self._spooled.update(topics)
+        self.spool_written.inc(self._spooled.total() - before)
+
+    def failed(self, topic: str, seconds: float | None = None) -> None:
+        """Count one record that the broker did not acknowledge, and the time that it was waited for."""
         self._message(topic, "error").inc()
+        if seconds is not None:
+            self._lost.observe(seconds)
+
+    def spans(self, status: Literal["recorded", "exported", "failed"], count: int) -> None:
+        """Count spans of `loom_ingest.telemetry`."""
+        self._spans.labels(status).inc(count)
 
     def websockets(self, device_ids: Iterable[str]) -> None:
         """Say which devices have an audio stream open."""
@@ -101,5 +139,30 @@ class Metrics:
             self._websockets.labels(device_id).set(1)
 
     def exposition(self) -> bytes:
-        """All of them in the text format 0.0.4."""
-        return generate_latest(self.registry)
+        """All of them in the text format 0.0.4, of all workers."""
+        return generate_latest(self.registry if self._workers is None else self._workers.merged(self.registry))
+
+
+class _Derived(Collector):
+    """What follows from other numbers, worked out when somebody asks instead of at every record."""
+
+    def __init__(self, messages: Counter, drained: Tally[str], spooled: Tally[str]) -> None:
+        self._messages = messages
+        self._drained = drained
+        self._spooled = spooled
+
+    def collect(self) -> Iterator[Metric]:
+        """The project guide's name of the broker's records, and the records that clients were answered for."""
+        sent = CounterMetricFamily("kafka_messages_sent", "Records that the broker acknowledged.", labels=["topic"])
+        accepted = CounterMetricFamily(
+            "records_accepted", "Records that a client's success stands for.", labels=["topic", "kept"]
+        )
+        for sample in (sample for metric in self._messages.collect() for sample in metric.samples):
+            if sample.name.endswith("_total") and sample.labels["status"] == "success":
+                topic = sample.labels["topic"]
+                sent.add_metric([topic], sample.value)
+                accepted.add_metric([topic, "broker"], sample.value - self._drained[topic])
+        for topic, count in list(self._spooled.items()):
+            accepted.add_metric([topic, "spool"], count)
+        yield sent
+        yield accepted

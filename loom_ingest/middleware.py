@@ -2,7 +2,7 @@
 
 import logging
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -13,7 +13,10 @@ from loom_ingest.accept import CONTEXT, services_of
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.logging import log, where
 from loom_ingest.metrics import UNMATCHED, Metrics
-from loom_ingest.trace import RequestContext
+from loom_ingest.trace import CURRENT, RequestContext
+
+if TYPE_CHECKING:
+    from loom_ingest.telemetry import Tracing
 
 _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.PAYLOAD_TOO_LARGE}
 
@@ -21,9 +24,10 @@ _CODES = {404: Code.NOT_FOUND, 405: Code.METHOD_NOT_ALLOWED, 413: Code.PAYLOAD_T
 class RequestMiddleware:
     """Gives each HTTP request its RequestContext; answers carry `x-request-id` and `traceparent`."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: "Tracing | None" = None) -> None:
         self.app = app
         self.metrics = metrics
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -32,6 +36,9 @@ class RequestMiddleware:
             return
         started = perf_counter()
         context = scope[CONTEXT] = RequestContext(scope["headers"])
+        current = CURRENT.set(context)
+        if self.tracing is not None:
+            self.tracing.begin(context)
         status = 0
 
         async def send_with_identity(message: Message) -> None:
@@ -54,7 +61,11 @@ class RequestMiddleware:
             answer = refusal(Request(scope), _internal())
             await answer(scope, receive, send_with_identity)
         finally:
-            self.metrics.request(scope["method"], _route(scope), status or 500, perf_counter() - started)
+            seconds = perf_counter() - started
+            self.metrics.request(scope["method"], _route(scope), status or 500, seconds)
+            if self.tracing is not None:
+                self.tracing.request(context, scope["method"], _route(scope), status or 500, seconds)
+            CURRENT.reset(current)
 
 
 async def refuse(request: Request, error: Exception) -> Response:

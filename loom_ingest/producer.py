@@ -163,7 +163,7 @@ class KafkaProducer:
             async with asyncio.timeout(self._timeout_seconds):
                 await (await client.send(record.topic, record.value, record.key, headers=record.headers))
         except (KafkaError, TimeoutError) as error:
-            self._metrics.failed(record.topic)
+            self._metrics.failed(record.topic, perf_counter() - started)
             raise self._answer(error, client, record) from error
         finally:
             self._pending -= 1
@@ -210,9 +210,9 @@ class KafkaProducer:
             outcome = each if isinstance(each, ApiError) else self._outcome(each, client, record)
             outcomes.append(outcome)
             if outcome is None:
-                self._metrics.acknowledged(record.topic, perf_counter() - started)
+                self._metrics.drained(record.topic, perf_counter() - started)
             else:
-                self._metrics.failed(record.topic)
+                self._metrics.failed(record.topic, perf_counter() - started)
         return outcomes
 
     def _outcome(self, future: "asyncio.Future[Any]", client: AIOKafkaProducer, record: Record) -> ApiError | None:

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     metrics_port: Port | None = Field(None, description="Also serve the metrics alone on this port.")
     enable_health_checks: bool = True
     otlp_endpoint: str | None = Field(
-        None, pattern=r"^https?://[^/\s]+", description="A collector of OpenTelemetry spans, over OTLP/HTTP; none without."
+        None, pattern=r"^https?://[^/\s]+", description="A collector of OpenTelemetry spans; none are made without it."
     )
     trace_sample_ratio: float = Field(1.0, ge=0, le=1, description="Of the traces that begin here.")
 

@@ -9,7 +9,8 @@ import re
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import WebSocket, WebSocketDisconnect
 from pydantic_core import to_json
@@ -23,9 +24,13 @@ from loom_ingest.audio import parse_chunk
 from loom_ingest.errors import ApiError, Code, timestamp_text
 from loom_ingest.logging import log, where
 from loom_ingest.openapi import AudioConnections
-from loom_ingest.trace import RequestContext
+from loom_ingest.trace import CURRENT, RequestContext
 from loom_ingest.validation import echo, parse_json
 
+if TYPE_CHECKING:
+    from loom_ingest.telemetry import Tracing
+
+ROUTE: Final = "/audio/stream/{device_id}"
 CLOSE_SECONDS: Final = 5.0
 _DEVICE_ID: Final = re.compile(r"[A-Za-z0-9_-]{3,64}")
 _ENVELOPE: Final = ("message_id", "timestamp", "schema_version")
@@ -87,8 +92,9 @@ class Connection:
 class AudioStreams:
     """The audio streams of this process; one live connection a device, the newest."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, tracing: "Tracing | None" = None) -> None:
         self._services = services
+        self._tracing = tracing
         self._open: dict[str, Connection] = {}
         self._received = 0
         self._started = time.monotonic()
@@ -107,6 +113,7 @@ class AudioStreams:
     async def serve(self, websocket: WebSocket, device_id: str) -> None:
         """Serve one connection until either side ends it."""
         context: RequestContext = websocket.scope[CONTEXT]
+        CURRENT.set(context)
         try:
             context.principal.require_devices((device_id,))
         except ApiError as error:
@@ -178,10 +185,28 @@ class AudioStreams:
 
     async def _answer(self, connection: Connection, text: str) -> dict[str, Any] | None:
         """The answer to one message; None when it needs none."""
+        started = perf_counter()
+        scope = connection.websocket.scope
+        context = RequestContext(scope["headers"])
+        context.request_id = scope[CONTEXT].request_id
+        context.idempotency_key = None
+        context.principal = connection.principal
+        CURRENT.set(context)
+        if self._tracing is not None:
+            self._tracing.begin(context)
+        answer = await self._answered(connection, text, context)
+        code = None if answer is None else answer.get("code")
+        if code is not None:
+            log.info("message_refused", path=ROUTE, code=str(code))
+        if self._tracing is not None:
+            self._tracing.message(context, ROUTE, perf_counter() - started, code and str(code))
+        return answer
+
+    async def _answered(self, connection: Connection, text: str, context: RequestContext) -> dict[str, Any] | None:
         item: Any = None
         try:
             item = parse_json(text.encode("utf-8", "surrogatepass"))
-            return await self._dispatch(connection, item)
+            return await self._dispatch(connection, item, context)
         except ApiError as error:
             self._services.metrics.rejected(error.code)
             code = StreamCode.INVALID_FORMAT if next(iter(error.details), None) == "format" else error.code
@@ -190,19 +215,19 @@ class AudioStreams:
             self._services.metrics.rejected(error.code)
             return error_message(error.code, str(error), None, _message_id(item))
         except Exception as error:
-            log.error("stream_failed", path="/audio/stream/{device_id}", **where(error))
+            log.error("stream_failed", path=ROUTE, **where(error))
             return error_message(Code.INTERNAL_ERROR, "The service failed and may not have stored it")
 
-    async def _dispatch(self, connection: Connection, item: Any) -> dict[str, Any] | None:
+    async def _dispatch(self, connection: Connection, item: Any, context: RequestContext) -> dict[str, Any] | None:
         if not isinstance(item, dict):
             raise StreamError(StreamCode.INVALID_MESSAGE, "A message must be a JSON object")
         kind, data = item.get("message_type", item.get("type")), item.get("data")
         if kind is None and ("chunk_data" in item or isinstance(data, str)):
-            return await self._take(connection, item)
+            return await self._take(connection, item, context)
         if kind == "audio_chunk":
             if not isinstance(data, dict):
                 raise StreamError(StreamCode.INVALID_MESSAGE, "Field 'data' of an audio_chunk must be an object")
-            return await self._take(connection, {k: item[k] for k in _ENVELOPE if k in item} | data)
+            return await self._take(connection, {k: item[k] for k in _ENVELOPE if k in item} | data, context)
         if kind == "ping":
             sent = data.get("timestamp") if isinstance(data, dict) else None
             now = timestamp_text(datetime.now(UTC))
@@ -215,15 +240,12 @@ class AudioStreams:
         says = f"Field 'message_type' is {echo(kind)!r}: those known are audio_chunk, ping and pong"
         raise StreamError(StreamCode.UNKNOWN_MESSAGE_TYPE, says)
 
-    async def _take(self, connection: Connection, item: dict[str, Any]) -> dict[str, Any]:
+    async def _take(self, connection: Connection, item: dict[str, Any], context: RequestContext) -> dict[str, Any]:
         """The acknowledgement of one chunk, when the broker has it."""
         services = self._services
         if item.get("device_id", connection.device_id) != connection.device_id:
             says = f"Field 'device_id' is {echo(item['device_id'])!r}: this connection is of {connection.device_id!r}"
             raise StreamError(StreamCode.DEVICE_MISMATCH, says)
-        context = RequestContext(connection.websocket.scope["headers"])
-        context.idempotency_key = None
-        context.principal = connection.principal
         message = check(parse_chunk(to_json(item | {"device_id": connection.device_id})), AUDIO_RAW, services.settings)
         message = identified(services, AUDIO_RAW, message, context)
         await admit(services, context, message.device_id)

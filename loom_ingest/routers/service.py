@@ -55,6 +55,4 @@ async def readyz(request: Request, response: Response) -> Health:
 @metrics_router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
     """Prometheus metrics."""
-    services = services_of(request)
-    services.metrics.kafka_pending.set(services.producer.pending)
-    return Response(services.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+    return Response(services_of(request).metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

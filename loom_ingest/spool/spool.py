@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from functools import partial
 from typing import Final, TypeVar
 
@@ -81,7 +82,8 @@ class Spool:
         self._waiting_bytes += size
         self._waiting.append((accepted_ms, record, done))
         if self._committer is None:
-            self._committer = asyncio.create_task(self._commit(), name="spool-commit")
+            # It is of many requests, so of none.
+            self._committer = asyncio.create_task(self._commit(), name="spool-commit", context=Context())
 
     async def _commit(self) -> None:
         """Write what waits, as long as something does: those that came during one sync share the next."""
@@ -97,7 +99,7 @@ class Spool:
                 failure = error
                 self._refuse(error, len(group))
             else:
-                self._metrics.spool_written.inc(len(group))
+                self._metrics.spooled(record.topic for _, record, _ in group)
             self._writing = 0
             self._waiting_bytes -= size
             for _, _, done in group:
