@@ -42,6 +42,10 @@ def demo(
         ),
     ] = 0.05,
     url: Annotated[str | None, typer.Option(help="Base URL of the ingest API; default that of the platform.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="LOOM_API_KEY", help="API key, where the API requires one.", show_envvar=True),
+    ] = None,
     device: Annotated[str, typer.Option(help="device_id to send as.", rich_help_panel=_SIMULATION)] = "demo-phone",
     seed: Annotated[int, typer.Option(help="The same seed makes the same day.", rich_help_panel=_SIMULATION)] = 1,
     audio: Annotated[bool, typer.Option(help="Send spoken audio.", rich_help_panel=_SIMULATION)] = True,
@@ -102,7 +106,7 @@ def demo(
         )
         settings = load_settings()
         host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
-        target = SendConfig(url or f"http://{host}:{settings.port}", device, speed)
+        target = SendConfig(url or f"http://{host}:{settings.port}", device, speed, key=key)
         what_is_true, events = make_day(config)
         if places is not None:
             places.write_text(json.dumps(places_document(what_is_true), indent=2) + "\n", encoding="utf-8")

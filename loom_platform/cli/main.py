@@ -15,6 +15,8 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),
+    ("keys", "keys"),
+    ("audit", "audit"),
 )
 
 app = typer.Typer(

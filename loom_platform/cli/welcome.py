@@ -48,7 +48,8 @@ def welcome(platform: Platform, seconds: float) -> RenderableType:
     if platform.settings.host.startswith("127."):
         parts.append(
             Text(
-                "\nOnly this machine can reach it. For a phone: LOOM_HOST=0.0.0.0 make up (on a network you trust).",
+                "\nOnly this machine can reach it. For a phone: loom keys create --name phone, then "
+                "LOOM_HOST=0.0.0.0 LOOM_REQUIRE_API_KEYS=true make up (docs/how-to/api-keys.md)",
                 "dim",
             )
         )

@@ -34,7 +34,7 @@ class ApiAwayError(PlatformError):
 class SendConfig:
     """How to send. `speed` is how many seconds of the day pass in one; 0 sends as fast as the API accepts.
 
-    `patience_s` is how long one request is tried again while the API is away.
+    `patience_s` is how long one request is tried again while the API is away, `key` the API key to send with.
     """
 
     url: str
@@ -42,6 +42,7 @@ class SendConfig:
     speed: float = 60.0
     patience_s: float = 120.0
     timeout_s: float = 30.0
+    key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ async def send(
     Requests of one endpoint go one after the other, so their order is kept. Raises ApiAwayError when the API stays
     away for longer than `patience_s`. Messages that the API refuses are counted, and sending goes on.
     """
-    async with _client(config.url, config.timeout_s) as client:
+    async with _client(config.url, config.timeout_s, config.key) as client:
         sender = _Sender(client, config, report, on_acknowledged)
         try:
             await sender.play(events)
@@ -236,12 +237,12 @@ class _Sender:
             self._on_acknowledged([Acknowledged(m, str(m.message_id(began)), m.timestamp(began), now) for m in taken])
 
 
-def _client(url: str, timeout_s: float) -> httpx.AsyncClient:
+def _client(url: str, timeout_s: float, key: str | None = None) -> httpx.AsyncClient:
     # trust_env: a proxy of the environment must not see a person's data.
     return httpx.AsyncClient(
         base_url=url,
         timeout=timeout_s,
-        headers={"Content-Type": "application/json"},
+        headers={"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {}),
         limits=httpx.Limits(max_connections=32, max_keepalive_connections=32),
         trust_env=False,
     )

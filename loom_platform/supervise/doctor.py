@@ -18,7 +18,7 @@ GIB = 1024**3
 LEAST_DISK = 5 * GIB
 LEAST_MEMORY = 3 * GIB
 # Variables of the ingest service and of the supervision, beside those of Settings.
-_OTHERS = frozenset({"LOOM_INSTANCE", "LOOM_CODE", "LOOM_DAGSTER_DATABASE_URL"})
+_OTHERS = frozenset({"LOOM_INSTANCE", "LOOM_CODE", "LOOM_DAGSTER_DATABASE_URL", "LOOM_API_KEY"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loom_platform.embedded.process import tail
-from loom_platform.errors import PlatformError, ServiceError
+from loom_platform.errors import PlatformError, ServiceError, SettingsError
 from loom_platform.settings import Settings
 from loom_platform.supervise.config import supervisord_config
 from loom_platform.supervise.control import Supervisor
@@ -41,6 +41,7 @@ def up(settings: Settings, progress: Progress) -> Platform:
 
     Raises PlatformError: SettingsError for a setting, ServiceError with the end of the log for a service.
     """
+    _check_ingest_settings()
     make_directories(settings)
     with _alone(settings.run_dir / "up.lock"):
         supervisor = supervisor_of(settings)
@@ -65,6 +66,17 @@ def up(settings: Settings, progress: Progress) -> Platform:
         _configure(platform, running, progress)
         _start_all(platform, progress)
         return platform
+
+
+def _check_ingest_settings() -> None:
+    """Raise SettingsError for what the ingest service would refuse to start with, before anything is started."""
+    from loom_ingest.errors import SettingsError as IngestSettingsError
+    from loom_ingest.settings import load_settings
+
+    try:
+        load_settings()
+    except IngestSettingsError as error:
+        raise SettingsError(str(error)) from None
 
 
 def _prepare(embedded: Embedded, progress: Progress) -> None:

@@ -126,6 +126,8 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
 def child_environment(settings: Settings, endpoints: Endpoints) -> dict[str, str]:
     """What Loom's own processes see: the person's `LOOM_` variables, and every endpoint, told explicitly."""
     environment = loom_environment()
+    # A key is for whoever sends, not for a process that may show its environment.
+    environment.pop("LOOM_API_KEY", None)
     environment.setdefault("LOOM_SPOOL_DIR", str(settings.data_dir / "spool"))
     return environment | {
         instance.MARK: instance.mark(settings.data_dir),
