@@ -14,9 +14,12 @@ from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
 from loom_ingest.access.gate import Gate
 from loom_ingest.access.middleware import AccessMiddleware
+from loom_ingest.clients import overland, owntracks
 from loom_ingest.clients.activitywatch.router import router as activitywatch
 from loom_ingest.clients.activitywatch.watch import ActivityWatch
 from loom_ingest.clients.identities import Identities
+from loom_ingest.clients.large import LargeBodies
+from loom_ingest.clients.owntracks_crypto import Secrets
 from loom_ingest.database import Database
 from loom_ingest.devices.sightings import Devices
 from loom_ingest.devices.store import DeviceStore
@@ -50,7 +53,7 @@ SENDING: Final = (
 )
 """Routers of what devices send; in the order of the documentation."""
 
-CLIENTS: Final = (activitywatch,)
+CLIENTS: Final = (activitywatch, overland.router, owntracks.router)
 """Routers of clients that people have already."""
 
 
@@ -106,6 +109,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     )
     app.state.services = services
     app.state.streams = AudioStreams(services, tracing)
+    app.state.large_bodies = LargeBodies()
+    app.state.owntracks_secrets = Secrets(settings.owntracks_secrets_file)
     app.state.activitywatch = watch
     routers = [*SENDING, *CLIENTS, audio.streams, system.information, devices.router, service.router]
     if settings.enable_health_checks:
