@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from loom_contracts.topics.activity import ACTIVITYWATCH_RAW
 from loom_contracts.topics.device import (
     ACCELEROMETER_RAW,
     AUDIO_RAW,
@@ -144,7 +145,7 @@ FLOWS: Final[tuple[Flow, ...]] = (
         "low",
         "What the person copies, the pages they visit, and addresses to be processed.",
         0.1,
-        tuple(landing_stage(topic) for topic in (CLIPBOARD_RAW, WEB_ANALYTICS_RAW, URL_INGEST)),
+        tuple(landing_stage(topic) for topic in (CLIPBOARD_RAW, WEB_ANALYTICS_RAW, ACTIVITYWATCH_RAW, URL_INGEST)),
     ),
 )
 

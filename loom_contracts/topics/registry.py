@@ -6,6 +6,7 @@ from typing import Final
 from loom_contracts.errors import ContractError
 from loom_contracts.topic import Topic
 from loom_contracts.topics import (
+    activity,
     analysis,
     control,
     device,
@@ -45,6 +46,7 @@ LANDED: Final[tuple[Topic, ...]] = (
     os_events.NOTIFICATIONS_RAW,
     digital.CLIPBOARD_RAW,
     digital.WEB_ANALYTICS_RAW,
+    activity.ACTIVITYWATCH_RAW,
     task.URL_INGEST,
 )
 """Raw topics that have a table: each has a landing stage."""

@@ -31,7 +31,7 @@ class LiveServer:
 @contextmanager
 def live_server(bootstrap_servers: str, **settings: object) -> Iterator[LiveServer]:
     """A server with these settings (`timestamp_tolerance_hours=0`), until the context ends."""
-    port = free_port()
+    port = int(str(settings.pop("port", None) or free_port()))
     environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
     environment |= {"LOOM_PORT": str(port), "LOOM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
     # Nobody listens on port 1; a test that wants devices says where they are.
