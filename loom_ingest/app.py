@@ -14,7 +14,7 @@ from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
 from loom_ingest.access.gate import Gate
 from loom_ingest.access.middleware import AccessMiddleware
-from loom_ingest.clients import overland, owntracks
+from loom_ingest.clients import health_export, osmand, overland, owntracks
 from loom_ingest.clients.activitywatch.router import router as activitywatch
 from loom_ingest.clients.activitywatch.watch import ActivityWatch
 from loom_ingest.clients.identities import Identities
@@ -53,7 +53,7 @@ SENDING: Final = (
 )
 """Routers of what devices send; in the order of the documentation."""
 
-CLIENTS: Final = (activitywatch, overland.router, owntracks.router)
+CLIENTS: Final = (activitywatch, overland.router, health_export.router, owntracks.router, osmand.router)
 """Routers of clients that people have already."""
 
 

@@ -100,6 +100,11 @@ class Settings(BaseSettings):
         None, description="Let nobody in without a key; false in development and true otherwise when it is not set."
     )
 
+    # Clients
+    owntracks_secrets_file: Path | None = Field(
+        None, description="Secrets of OwnTracks apps that encrypt: a line `jane-phone SECRET` for each."
+    )
+
     # Limits of each device
     rate_limit_enabled: bool = Field(False, description="Answer 429 to a device that sends more.")
     rate_limit_requests_per_minute: float = Field(1_000.0, gt=0)

@@ -35,6 +35,7 @@ from loom_contracts.topics.phone import (
     VISIT_RAW,
     WORKOUT_RAW,
 )
+from loom_contracts.topics.region import REGION_TRANSITION_RAW, REGION_WAYPOINT_RAW
 from loom_contracts.topics.task import URL_INGEST
 from loom_models.landing import landing_stage
 from loom_models.stage import Stage
@@ -95,11 +96,19 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "phone-context",
         "low",
-        "What phones tell beside their positions: motion, visits, trips, states of sensors.",
+        "What phones tell beside their positions: motion, visits, trips, regions, states of sensors.",
         1.0,
         tuple(
             landing_stage(topic)
-            for topic in (MOTION_ACTIVITY_RAW, LOCATION_REPORT_RAW, VISIT_RAW, TRIP_RAW, SENSOR_STATE_RAW)
+            for topic in (
+                MOTION_ACTIVITY_RAW,
+                LOCATION_REPORT_RAW,
+                VISIT_RAW,
+                TRIP_RAW,
+                REGION_TRANSITION_RAW,
+                REGION_WAYPOINT_RAW,
+                SENSOR_STATE_RAW,
+            )
         ),
     ),
     Flow(

@@ -19,6 +19,7 @@ from loom_contracts.topics import (
     motion,
     os_events,
     phone,
+    region,
     task,
 )
 from loom_contracts.topics.processing import PROCESSING_ERRORS
@@ -41,6 +42,8 @@ LANDED: Final[tuple[Topic, ...]] = (
     device_system.WIFI_RAW,
     device_system.BLUETOOTH_RAW,
     *phone.PHONE,
+    region.REGION_TRANSITION_RAW,
+    region.REGION_WAYPOINT_RAW,
     os_events.APP_LIFECYCLE_RAW,
     os_events.SYSTEM_EVENTS_RAW,
     os_events.NOTIFICATIONS_RAW,
