@@ -73,9 +73,15 @@ def configure_logging(level: str) -> None:
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").propagate = False
+    logging.getLogger("uvicorn.error").addFilter(_without_query)
     for name, least in QUIET.items():
         # A logger's own level takes the place of the root's.
         logging.getLogger(name).setLevel(max(logging.getLevelName(least), root.level))
+
+
+def _without_query(line: logging.LogRecord) -> bool:
+    """Leave out uvicorn's lines of WebSockets: they have the query, and so a key that came as `?token=`."""
+    return '"WebSocket ' not in str(line.msg)
 
 
 def with_identity(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

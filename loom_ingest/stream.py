@@ -173,18 +173,13 @@ class AudioStreams:
                 await connection.dismiss(Closing.POLICY, error.code, error.message)
                 return
             self._received += 1
-            text = event.get("text")
-            if text is None:
-                says = "Binary frames are not supported; send JSON text with the audio in base64"
-                answer: dict[str, Any] | None = error_message(StreamCode.BINARY_NOT_SUPPORTED, says)
-            else:
-                answer = await self._answer(connection, text)
+            answer = await self._answer(connection, event.get("text"))
             if answer is not None:
                 self._services.metrics.websocket_messages.labels(answer.get("status", "ok")).inc()
                 await connection.answer(answer)
 
-    async def _answer(self, connection: Connection, text: str) -> dict[str, Any] | None:
-        """The answer to one message; None when it needs none."""
+    async def _answer(self, connection: Connection, text: str | None) -> dict[str, Any] | None:
+        """The answer to one message, which is None when it was binary; None when it needs none."""
         started = perf_counter()
         scope = connection.websocket.scope
         context = RequestContext(scope["headers"])
@@ -202,9 +197,14 @@ class AudioStreams:
             self._tracing.message(context, ROUTE, perf_counter() - started, code and str(code))
         return answer
 
-    async def _answered(self, connection: Connection, text: str, context: RequestContext) -> dict[str, Any] | None:
+    async def _answered(
+        self, connection: Connection, text: str | None, context: RequestContext
+    ) -> dict[str, Any] | None:
         item: Any = None
         try:
+            if text is None:
+                says = "Binary frames are not supported; send JSON text with the audio in base64"
+                raise StreamError(StreamCode.BINARY_NOT_SUPPORTED, says)
             item = parse_json(text.encode("utf-8", "surrogatepass"))
             return await self._dispatch(connection, item, context)
         except ApiError as error:

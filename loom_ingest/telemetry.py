@@ -31,6 +31,7 @@ from loom_ingest.trace import RequestContext
 TRACES_PATH: Final = "/v1/traces"
 SHUTDOWN_SECONDS: Final = 3.0
 """How long a stop waits for a collector to take the last spans."""
+GIVE_UP_SECONDS: Final = 0.5
 _SCOPE: Final = InstrumentationScope("loom_ingest", VERSION)
 _UNSET: Final = Status(StatusCode.UNSET)
 _FAILED: Final = Status(StatusCode.ERROR)
@@ -69,11 +70,9 @@ class Tracing:
         # Of its own and a daemon: a collector that does not answer must not hold up the end of the process.
         thread = threading.Thread(target=processor.shutdown, name="spans-shutdown", daemon=True)
         thread.start()
-        deadline = time.monotonic() + SHUTDOWN_SECONDS
-        while thread.is_alive() and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-        if thread.is_alive():
+        if not await _ends(thread, SHUTDOWN_SECONDS):
             exporter.shutdown()
+            await _ends(thread, GIVE_UP_SECONDS)
 
     def begin(self, context: RequestContext) -> None:
         """Decide whether a trace that begins here is recorded; one that began elsewhere has it decided."""
@@ -255,6 +254,13 @@ def traces_url(endpoint: str) -> str:
     """Where spans go at `endpoint`, which is a collector's base URL or the whole of it."""
     endpoint = endpoint.rstrip("/")
     return endpoint if endpoint.endswith(TRACES_PATH) else endpoint + TRACES_PATH
+
+
+async def _ends(thread: threading.Thread, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while thread.is_alive() and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return not thread.is_alive()
 
 
 def _span_context(trace_id: str, span_id: str, flags: str, tracestate: bytes, *, remote: bool = False) -> SpanContext:
