@@ -34,6 +34,7 @@ from loom_ingest.producer import Producer
 from loom_ingest.retries import Retries
 from loom_ingest.routers import audio, devices, digital, images, os_events, sensor, service, surroundings, system
 from loom_ingest.routers.documentation import add_documentation
+from loom_ingest.server.guard import Guard
 from loom_ingest.settings import Settings, load_settings
 from loom_ingest.spool.producer import producer_for
 from loom_ingest.stream import AudioStreams
@@ -108,6 +109,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
+    app.state.guard = Guard(settings, metrics)
     app.state.streams = AudioStreams(services, tracing)
     app.state.large_bodies = LargeBodies()
     app.state.owntracks_secrets = Secrets(settings.owntracks_secrets_file)

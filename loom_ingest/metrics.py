@@ -53,6 +53,13 @@ class Metrics:
         self._spooled: Tally[str] = Tally()
         self.registry.register(_Derived(self._messages, self._drained, self._spooled))
         self._rejected = Counter("requests_rejected", "Error answers by code.", ["code"], registry=self.registry)
+        self.connections = Gauge("connections_open", "Connections, WebSockets among them.", registry=self.registry)
+        self.connections_held = Gauge(
+            "connections_buffered_bytes", "Of bodies and frames that are being received.", registry=self.registry
+        )
+        self.connections_closed = Counter(
+            "connections_closed", "Connections that the service ended or refused.", ["reason"], registry=self.registry
+        )
         self._items = Counter("batch_items_rejected", "Readings refused in a batch.", ["code"], registry=self.registry)
         self.kafka_connected = Gauge("kafka_connected", "1 while the broker answers.", registry=self.registry)
         self.kafka_pending = Gauge("kafka_pending_records", "Records not yet acknowledged.", registry=self.registry)

@@ -52,6 +52,17 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_seconds: float = Field(10.0, gt=0, description="How long a shutdown waits for what is in flight.")
 
+    # Connections of each worker
+    max_connections: int = Field(2_000, ge=16, description="At once, WebSockets among them; above it: 503.")
+    header_timeout_seconds: float = Field(10.0, gt=0, description="From a request's first byte to its body: 408.")
+    body_timeout_seconds: float = Field(60.0, gt=0, description="For each MiB of a body, or of an answer: 408.")
+    body_min_bytes_per_second: int = Field(500, ge=0, description="Of a body, from its sixth second on: 408.")
+    keep_alive_seconds: float = Field(30.0, gt=0, description="How long a connection may be idle between requests.")
+    max_header_bytes: int = Field(32 * 1024, ge=1_024, description="Of a request's line and headers: 431.")
+    max_buffered_bytes: int = Field(
+        64 * MEBIBYTE, ge=MEBIBYTE, description="Of all bodies and frames that are being received: 503."
+    )
+
     # Kafka
     kafka_bootstrap_servers: Annotated[str, AfterValidator(_bootstrap_servers)] = "localhost:9092"
     kafka_client_id: str = "loom-ingestion-api"
@@ -126,6 +137,7 @@ class Settings(BaseSettings):
     # Audio streams
     stream_inactivity_seconds: float = Field(30.0, gt=0, description="Of a WebSocket, until it is closed.")
     stream_max_connections: int = Field(1_000, ge=1, description="WebSockets at once.")
+    stream_max_frame_bytes: int = Field(4 * MEBIBYTE, ge=1_024, description="Of one message; a longer one: close 1009.")
     metrics_device_labels: bool = Field(False, description="Tell connections by device in the metrics.")
 
     @field_validator("cors_origins", mode="before")

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from loom_contracts.topics.device import AUDIO_RAW
 from loom_ingest.app import create_app
 from loom_ingest.errors import BrokerUnavailableError
+from loom_ingest.server.run import uvicorn_options
 from loom_ingest.settings import Settings
 from loom_platform.embedded.process import free_port
 from tests.ingest.conftest import read_topic
@@ -49,15 +50,8 @@ async def serving(producer: MemoryProducer | None = None, **settings: Any) -> As
     producer = producer or MemoryProducer()
     port = free_port()
     found = Settings(database_url="postgresql://nobody@127.0.0.1:1/none", **settings)
-    config = uvicorn.Config(
-        create_app(found, producer),
-        port=port,
-        ws="websockets-sansio",
-        ws_max_size=found.max_audio_body_bytes,
-        ws_per_message_deflate=False,
-        log_config=None,
-        timeout_graceful_shutdown=1,
-    )
+    options = uvicorn_options(found) | {"port": port, "timeout_graceful_shutdown": 1}
+    config = uvicorn.Config(create_app(found, producer), **options)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve())
@@ -223,7 +217,7 @@ async def test_who_may_not_connect_is_told() -> None:
 
 
 async def test_a_frame_that_is_too_long_ends_the_connection() -> None:
-    async with serving(max_audio_body_bytes=10_000) as stream, stream.connect() as socket:
+    async with serving(stream_max_frame_bytes=10_000) as stream, stream.connect() as socket:
         with pytest.raises(ConnectionClosed) as closed:
             await ask(socket, json.dumps({"message_type": "audio_chunk", "data": CHUNK | {"chunk_data": "A" * 20_000}}))
         assert closed.value.rcvd is not None
