@@ -67,7 +67,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     database = Database(settings.database_url)
     registry = Devices(DeviceStore(database), require_registered=settings.require_registered_devices)
     gate = Gate(database, required=settings.keys_required, directory=settings.spool_dir)
-    services = Services(settings, producer, metrics, registry, _limits(settings), Retries(), Identities(), gate)
+    identities = Identities(database, settings.spool_dir)
+    services = Services(settings, producer, metrics, registry, _limits(settings), Retries(), identities, gate)
 
     # Exports hold their connections for long: they have some of their own.
     watch = ActivityWatch(Database(settings.database_url), shared=settings.workers > 1)
@@ -89,6 +90,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             stack.push_async_callback(database.close)
             await gate.start()
             stack.push_async_callback(gate.stop)
+            await identities.start()
+            stack.push_async_callback(identities.stop)
             await registry.start()
             stack.push_async_callback(registry.stop)
             await watch.start()

@@ -16,12 +16,11 @@ from loom_contracts.topics.device import BAROMETER_RAW, GPS_RAW, POWER_RAW, STEP
 from loom_contracts.topics.device_system import BLUETOOTH_RAW, CAMERA_RAW, METADATA_RAW, WIFI_RAW
 from loom_contracts.topics.phone import LOCATION_REPORT_RAW, MOTION_ACTIVITY_RAW
 from loom_contracts.topics.region import REGION_TRANSITION_RAW, REGION_WAYPOINT_RAW
-from loom_ingest.clients.loose import count, label, number, present, storable
+from loom_ingest.clients.loose import label, present, storable
+from loom_ingest.clients.rest import LONGEST_DETAILS, Rest
 from loom_ingest.clients.taking import Draft, unrecognized_pieces
 
 CLIENT: Final = "owntracks"
-LONGEST_DETAILS: Final = 200_000
-"""Bytes of what is kept beside a position; more is kept by itself, so that the position is stored whatever comes."""
 KMH: Final = 3.6
 HPA_PER_KPA: Final = 10.0
 _STEPS_AT_MOST: Final = 7 * 86_400
@@ -48,69 +47,17 @@ def drafts_of(message: Any, latest: datetime) -> list[Draft]:
     if read is None:
         shown = kind[:64] if isinstance(kind, str) else type(kind).__name__
         return unrecognized_pieces(CLIENT, f"there is no _type {shown!r}", message)
-    rest = Rest(message)
+    rest = Rest(CLIENT, message, _TRANSPORT)
     at = rest.time("tst")
     if at is None and message.get("tst") is not None:
         return unrecognized_pieces(CLIENT, "tst is not a time", message)
     if at is not None and at > latest:
         return unrecognized_pieces(CLIENT, "tst is in the future; correct the device's clock", message)
-    return read(rest, at, message)
+    # A message without a time is of now: two of them are two, however alike they are.
+    return read(rest, at or datetime.now(UTC), message)
 
 
-class Rest:
-    """What of a message was not taken yet. A value that is not what it should be stays, and so is kept as it came."""
-
-    def __init__(self, message: Json) -> None:
-        self.left = {name: value for name, value in message.items() if name not in _TRANSPORT}
-
-    def _take(self, name: str, value: Any) -> Any:
-        if value is not None:
-            del self.left[name]
-        return value
-
-    def number(self, name: str, least: float, most: float) -> float | None:
-        """A number in this range, or text that spells one."""
-        value = self.left.get(name)
-        if isinstance(value, str):
-            value = spelled(value)
-        found: float | None = self._take(name, number(value, least, most))
-        return found
-
-    def label(self, name: str) -> str | None:
-        """Text of 1 to 256 characters."""
-        found: str | None = self._take(name, label(self.left.get(name)))
-        return found
-
-    def count(self, name: str) -> int | None:
-        """A whole number from 0."""
-        found: int | None = self._take(name, count(self.left.get(name)))
-        return found
-
-    def time(self, name: str) -> datetime | None:
-        """Unix seconds after 1970 began."""
-        value = self.left.get(name)
-        if isinstance(value, str):
-            value = spelled(value)
-        seconds = number(value, 1.0, 253_402_300_799.0)
-        return None if seconds is None else self._take(name, datetime.fromtimestamp(seconds, UTC))
-
-    def details(self) -> tuple[Json | None, list[Draft]]:
-        """What is left, for a field of that name; of a size that no such field should have, as drafts of its own."""
-        if not self.left:
-            return None, []
-        if len(to_json(self.left, inf_nan_mode="strings")) > LONGEST_DETAILS:
-            return None, unrecognized_pieces(CLIENT, "more than details can hold", self.left)
-        return storable(self.left), []
-
-
-def spelled(text: str) -> float | None:
-    """The number that `text` spells in digits."""
-    if not re.fullmatch(r"[+-]?(\d{1,20}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,3})?", text.strip()):
-        return None
-    return float(text)
-
-
-def _location(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
+def _location(rest: Rest, at: datetime, message: Json) -> list[Draft]:
     fix: Json = {
         "latitude": rest.number("lat", -90.0, 90.0),
         "longitude": rest.number("lon", -180.0, 180.0),
@@ -121,10 +68,9 @@ def _location(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
     speed = rest.number("vel", 0.0, 200.0 * KMH)
     if speed is not None:
         fix["speed"] = round(speed / KMH, 4)
-    time: Json = present({"timestamp": at})
+    time: Json = {"timestamp": at}
     # The phone may tell an old position; the rest is as of the moment at which it does.
-    created = Rest(message).time("created_at")
-    told: Json = present({"timestamp": created or at})
+    told: Json = {"timestamp": Rest(CLIENT, message).time("created_at") or at}
     # A position without coordinates is none of the contract's: it is then kept whole, once.
     without = fix["latitude"] is None or fix["longitude"] is None
     drafts = [Draft(GPS_RAW, time | present(fix), _without_image(message))]
@@ -189,7 +135,7 @@ def _without_image(message: Json) -> Json:
     return {name: value for name, value in message.items() if name != "image"}
 
 
-def _transition(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
+def _transition(rest: Rest, at: datetime, message: Json) -> list[Draft]:
     fields = {
         "timestamp": at,
         "event": rest.label("event"),
@@ -205,7 +151,7 @@ def _transition(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
     return [Draft(REGION_TRANSITION_RAW, present(fields | {"details": details}), message), *large]
 
 
-def _waypoint(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
+def _waypoint(rest: Rest, at: datetime, message: Json) -> list[Draft]:
     name = rest.label("desc")
     fields: Json = {"timestamp": at, "name": name}
     beacon = _BEACON.fullmatch(name) if name else None
@@ -225,7 +171,7 @@ def _waypoint(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
     return [Draft(REGION_WAYPOINT_RAW, present(fields | {"details": details}), message), *large]
 
 
-def _waypoints(_rest: Rest, _at: datetime | None, message: Json) -> list[Draft]:
+def _waypoints(_rest: Rest, _at: datetime, message: Json) -> list[Draft]:
     waypoints = message.get("waypoints")
     if not isinstance(waypoints, list):
         return unrecognized_pieces(CLIENT, "waypoints is not a list", message)
@@ -239,7 +185,7 @@ def _waypoints(_rest: Rest, _at: datetime | None, message: Json) -> list[Draft]:
     return drafts
 
 
-def _steps(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
+def _steps(rest: Rest, at: datetime, message: Json) -> list[Draft]:
     begin, end = rest.time("from"), rest.time("to")
     seconds = (end - begin).total_seconds() if begin and end else 0.0
     fields = {
@@ -253,10 +199,10 @@ def _steps(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
     return [Draft(STEPS_RAW, present(fields), message)]
 
 
-def _beacon(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
+def _beacon(rest: Rest, at: datetime, message: Json) -> list[Draft]:
     """A beacon that is near: as a Bluetooth device, and with what else is said of it as an event."""
     identity = ":".join(str(message[name])[:64] for name in ("uuid", "major", "minor") if name in message)
-    time: Json = present({"timestamp": at})
+    time: Json = {"timestamp": at}
     device: Json = {"address": label(identity) or "unknown", "name": rest.label("desc"), "device_class": "beacon"}
     device["signal_dbm"] = rest.number("rssi", -150.0, 0.0)
     details, large = rest.details()
@@ -264,13 +210,13 @@ def _beacon(rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
     return [*drafts, Draft(LOCATION_REPORT_RAW, time | present({"event": "beacon", "details": details})), *large]
 
 
-def _metadata(_rest: Rest, at: datetime | None, message: Json) -> list[Draft]:
+def _metadata(_rest: Rest, at: datetime, message: Json) -> list[Draft]:
     """Cards, states of the app, settings and the like: what seldom changes, without its passwords."""
     metadata = _harmless({name: value for name, value in message.items() if name not in _TRANSPORT})
     if len(to_json(metadata, inf_nan_mode="strings")) > LONGEST_DETAILS:
         return unrecognized_pieces(CLIENT, "more than metadata can hold", metadata)
     kind = f"{CLIENT}.{message['_type']}"
-    return [Draft(METADATA_RAW, present({"timestamp": at}) | {"metadata_type": kind, "metadata": storable(metadata)})]
+    return [Draft(METADATA_RAW, {"timestamp": at, "metadata_type": kind, "metadata": storable(metadata)})]
 
 
 def _harmless(value: Any) -> Any:
@@ -292,7 +238,7 @@ def _without_user(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
-_KINDS: Final[dict[str, Callable[[Rest, datetime | None, Json], list[Draft]]]] = {
+_KINDS: Final[dict[str, Callable[[Rest, datetime, Json], list[Draft]]]] = {
     "location": _location,
     "transition": _transition,
     "waypoint": _waypoint,

@@ -16,6 +16,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("demo", None),
     ("georegions", "georegions"),
     ("keys", "keys"),
+    ("identities", "identities"),
     ("audit", "audit"),
 )
 
