@@ -6,7 +6,8 @@ or inserts a row would have to compute all later ones anew; cut off at the end, 
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -79,7 +80,7 @@ async def append(connection: Connection, entry: Entry) -> Row:
     return row
 
 
-async def rows(connection: Connection, *, limit: int | None = None) -> AsyncIterator[Row]:
+async def rows(connection: Connection, *, limit: int | None = None) -> AsyncGenerator[Row, None]:
     """The last `limit` rows or all of them, oldest first, without holding them all in memory."""
     query = f"SELECT {_COLUMNS} FROM audit_log ORDER BY sequence"
     if limit is not None:
@@ -90,19 +91,20 @@ async def rows(connection: Connection, *, limit: int | None = None) -> AsyncIter
             yield row
 
 
-async def verify(found: AsyncIterator[Row], head: tuple[int, bytes] | None = None) -> Verdict:
+async def verify(found: AsyncGenerator[Row, None], head: tuple[int, bytes] | None = None) -> Verdict:
     """Compute every hash of `found` again, oldest row first.
 
     With `head`, the sequence and hash of a row that was told earlier, that row must be there, with this hash.
     """
     count, previous = 0, FIRST
-    async for row in found:
-        reason = _fault(row, count + 1, previous)
-        if not reason and head is not None and row.sequence == head[0] and row.hash != head[1]:
-            reason = "it has another hash than was told of it before"
-        if reason:
-            return Verdict(count, previous, row.sequence, reason)
-        count, previous = row.sequence, row.hash
+    async with aclosing(found):
+        async for row in found:
+            reason = _fault(row, count + 1, previous)
+            if not reason and head is not None and row.sequence == head[0] and row.hash != head[1]:
+                reason = "it has another hash than was told of it before"
+            if reason:
+                return Verdict(count, previous, count + 1, reason)
+            count, previous = row.sequence, row.hash
     if head is not None and count < head[0]:
         return Verdict(count, previous, count + 1, f"the log ends with row {count}, and had {head[0]} before")
     return Verdict(count, previous)
@@ -130,7 +132,7 @@ def _text(value: str) -> str:
 
 def _fault(row: Row, sequence: int, previous: bytes) -> str:
     if row.sequence != sequence:
-        return f"row {sequence} is missing before it"
+        return "it is missing"
     if row.previous != previous:
         return "it does not follow the row before it"
     if row.hash != hash_of(row):

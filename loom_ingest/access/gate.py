@@ -32,7 +32,7 @@ REFRESH_SECONDS: Final = 2.0
 USES_SECONDS: Final = 10.0
 """How late `last_used_at` is written."""
 SOONEST_SECONDS: Final = 0.5
-"""An unknown key has the keys read again, no more often than this."""
+"""An unknown key waits until the keys were read again, which happens no more often than this."""
 STOP_SECONDS: Final = 1.0
 REFUSAL_SECONDS: Final = 60.0
 """The same refused change by the same key is audited once in this time."""
@@ -111,7 +111,7 @@ class Gate:
             return ANYONE
         known = self._find(key)
         if known is None and self._may_be_new(key):
-            await self._refresh_now()
+            await self._refresh()
             known = self._find(key)
         if known is None and self.required and self._rows is None:
             raise DatabaseUnavailableError("the service has no list of API keys yet")
@@ -151,10 +151,8 @@ class Gate:
         return known if same else None
 
     def _may_be_new(self, key: bytes) -> bool:
-        """Whether `key` may have been made since the keys were read; with the database away there is nothing to ask."""
-        if self._told or not well_formed(key):
-            return False
-        return self._rows is None or time.monotonic() - self._refreshed > SOONEST_SECONDS
+        """Whether `key` may have been made since the keys were read; not so with the database away."""
+        return not self._told and well_formed(key)
 
     def _learn(self, rows: Iterable[KeyRow]) -> None:
         known = self._keys
@@ -167,7 +165,7 @@ class Gate:
 
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
-            await self._refresh_now()
+            await self._refresh(always=True)
             if time.monotonic() - self._used_written > USES_SECONDS or self._to_audit:
                 await self._write_down()
                 self._used_written = time.monotonic()
@@ -175,12 +173,17 @@ class Gate:
                 async with asyncio.timeout(REFRESH_SECONDS):
                     await self._stopping.wait()
 
-    async def _refresh_now(self) -> None:
-        """Read the keys, unless another task did while this one waited its turn."""
+    async def _refresh(self, *, always: bool = False) -> None:
+        """Return when the keys were read by a reading that began after this was called, its own or another task's.
+
+        Unless `always`, it does not try again where another task has just found the database away.
+        """
         asked = time.monotonic()
         async with self._refreshing:
-            if self._refreshed > asked:
+            if self._refreshed > asked or (self._told and not always):
                 return
+            await asyncio.sleep(max(0.0, self._refreshed + SOONEST_SECONDS - asked))
+            self._refreshed = time.monotonic()
             try:
                 async with self._database.connection() as connection:
                     rows = await all_keys(connection)
@@ -195,8 +198,6 @@ class Gate:
                 self._told = False
                 self._learn(rows)
                 await self._remember(rows)
-            finally:
-                self._refreshed = time.monotonic()
 
     async def _remember(self, rows: list[KeyRow]) -> None:
         if self._directory is None or (self._written is not None and _same(rows, self._written)):

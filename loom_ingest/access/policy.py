@@ -30,6 +30,7 @@ SENDING: Final = Rule((Scope.INGEST,))
 STREAMING: Final = Rule((Scope.INGEST,), token=True)
 CLIENT: Final = Rule((Scope.INGEST,), token=True, basic=True)
 CLIENT_READING: Final = Rule((Scope.READ,), token=True, basic=True)
+CLIENT_ANY: Final = Rule((Scope.READ, Scope.INGEST), token=True, basic=True)
 OWN_READING: Final = Rule((Scope.READ, Scope.INGEST))
 CHANGING: Final = Rule((Scope.ADMIN, Scope.INGEST))
 ADMINISTRATION: Final = Rule((Scope.ADMIN,))
@@ -45,7 +46,7 @@ _EXACT: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/devices"): CHANGING,
     ("GET", "/devices/activity"): READING,
     # aw-client asks for it before it sends.
-    ("GET", "/api/0/info"): CLIENT,
+    ("GET", "/api/0/info"): CLIENT_ANY,
     ("GET", "/osmand"): CLIENT,
 }
 _PREFIXES: Final[tuple[tuple[str, Rule, Rule], ...]] = (

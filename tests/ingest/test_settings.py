@@ -9,6 +9,8 @@ import pytest
 from loom_ingest.errors import SettingsError
 from loom_ingest.settings import load_settings
 
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+
 
 @pytest.fixture(autouse=True)
 def _empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +77,46 @@ def test_production_is_closed(monkeypatch: pytest.MonkeyPatch, name: str, value:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=name):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"LOOM_HOST": EVERYWHERE}, "LOOM_HOST=0.0.0.0"),
+        ({"LOOM_HOST": "::"}, "LOOM_HOST=::"),
+        ({"LOOM_HOST": "192.0.2.7"}, "LOOM_HOST=192.0.2.7"),
+        ({"LOOM_HOST": "loom.home.arpa"}, "LOOM_HOST=loom.home.arpa"),
+        ({"LOOM_HOST": EVERYWHERE, "LOOM_REQUIRE_API_KEYS": "false"}, "LOOM_HOST=0.0.0.0"),
+        ({"LOOM_HOST": EVERYWHERE, "LOOM_ENVIRONMENT": "staging", "LOOM_REQUIRE_API_KEYS": "no"}, "LOOM_HOST=0.0.0.0"),
+        ({"LOOM_ENVIRONMENT": "production", "LOOM_REQUIRE_API_KEYS": "false"}, "LOOM_REQUIRE_API_KEYS=false"),
+    ],
+)
+def test_nobody_is_let_in_without_a_key(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], says: str) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert says in str(caught.value)
+    assert "loom keys create" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "required"),
+    [
+        ({}, False),
+        ({"LOOM_HOST": "::1"}, False),
+        ({"LOOM_HOST": "localhost"}, False),
+        ({"LOOM_HOST": "127.0.0.2"}, False),
+        ({"LOOM_REQUIRE_API_KEYS": "true", "LOOM_HOST": EVERYWHERE}, True),
+        ({"LOOM_ENVIRONMENT": "staging", "LOOM_HOST": EVERYWHERE}, True),
+        ({"LOOM_ENVIRONMENT": "staging", "LOOM_REQUIRE_API_KEYS": "false"}, False),
+        ({"LOOM_ENVIRONMENT": "production"}, True),
+    ],
+)
+def test_when_keys_are_required(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], required: bool) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    assert load_settings().keys_required is required
 
 
 def test_the_command_says_what_is_wrong_and_ends() -> None:
