@@ -97,21 +97,26 @@ async def overland(request: Request) -> Response:
 
 
 class _Names:
-    """The devices of one request: what a position says, else what the address says, else the client's name."""
+    """The devices of one request: what a position says, else the address, else another position, else the client."""
 
     def __init__(self, identities: Identities, principal: Principal, otherwise: str) -> None:
         self._identities = identities
         self._principal = principal
-        self._otherwise = otherwise
+        self._otherwise = label(otherwise)
+        self.first: str | None = None
         self._known: dict[str, str] = {}
 
     def of(self, feature: Any) -> str:
         """The device of `feature`."""
-        properties = _properties(feature)
-        identity = label(properties.get("device_id")) or self._otherwise or label(properties.get("unique_id")) or CLIENT
+        identity = self.named(feature) or self.first or CLIENT
         if identity not in self._known:
             self._known[identity] = self._identities.device_of(CLIENT, identity, self._principal)
         return self._known[identity]
+
+    def named(self, feature: Any) -> str | None:
+        """What `feature`, or the address, calls the device."""
+        properties = _properties(feature)
+        return label(properties.get("device_id")) or self._otherwise or label(properties.get("unique_id"))
 
 
 class _Batch:
@@ -127,8 +132,9 @@ class _Batch:
         left = {name: value for name, value in self._batch.items() if name not in known}
         self._left: Any = left if isinstance(batch, dict) else batch
         self._names = names
-        first = self._features[0] if self._features else self._batch.get("current")
-        self._device_id = names.of(first)
+        everything = [*self._features, self._batch.get("current")]
+        names.first = next((name for each in everything if (name := names.named(each)) is not None), None)
+        self._device_id = names.of(None)
         self.device_ids = {self._device_id, *map(names.of, self._features)}
         current = self._batch.get("current")
         if isinstance(current, dict):
