@@ -12,6 +12,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("lag", None),
     ("recompute", None),
     ("offsets", "offsets"),
+    ("deadletters", "deadletters"),
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),

@@ -32,6 +32,7 @@ _DEAD = """
 SELECT e.stage, count(*) FROM processing_errors e
 JOIN unnest(%s::text[], %s::text[], %s::int[], %s::bigint[]) AS since (stage, topic, partition, "offset")
   ON e.stage = since.stage AND e.topic = since.topic AND e.partition = since.partition AND e."offset" >= since."offset"
+WHERE e.resolved_at IS NULL
 GROUP BY e.stage
 """
 
@@ -105,7 +106,7 @@ def dead_letter_verdict(health: StageHealth) -> Verdict:
     passed = rate <= limit or (records < FEW and dead < records)
     text = f"{dead} of {records} records of the last hour are dead letters; {limit:.1%} is normal"
     if not passed:
-        text += f". Their reasons are in processing_errors, stage {health.stage.name}"
+        text += f". Their reasons are in processing_errors: loom deadletters list --stage {health.stage.name}"
     return Verdict(DEAD_LETTERS, passed, rate > 0.5, text, numbers)
 
 

@@ -35,7 +35,8 @@ VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (stage, topic, partition, "offset") DO UPDATE SET
     stage_version = EXCLUDED.stage_version, error_type = EXCLUDED.error_type, reason = EXCLUDED.reason,
     device_id = EXCLUDED.device_id, value = EXCLUDED.value, received_at = EXCLUDED.received_at,
-    occurred_at = now(), run_id = EXCLUDED.run_id
+    occurred_at = now(), run_id = EXCLUDED.run_id, resolved_at = NULL, resolution = NULL,
+    attempts = processing_errors.attempts + 1
 """
 _SET_TIMERS = """
 INSERT INTO stream_timers (stage, stage_version, device_id, key, due_at)
@@ -209,7 +210,7 @@ class BatchRunner:
                 topic_id=self._topic_id,
                 key=_text(message.key()),
                 error_type=kind,
-                reason=_clean(reason),
+                reason=clean(reason),
                 value=message.value(),
             )
             self._sink.send(stage.error_topic, [_text(message.key())], [letter])
@@ -244,7 +245,7 @@ class BatchRunner:
                 *records.origin(position),
                 self._stage.version,
                 kind,
-                _clean(reason),
+                clean(reason),
                 _text(message.key()),
                 message.value(),
                 records.received_at[position],
@@ -299,7 +300,7 @@ class BatchRunner:
         )
 
 
-def _clean(reason: str) -> str:
+def clean(reason: str) -> str:
     """`reason` as a table and JSON can hold it."""
     return reason.replace("\x00", "\\u0000").encode(errors="replace").decode()
 

@@ -32,10 +32,23 @@ _CLOCK_SKEW = timedelta(hours=26)
 """A record is accepted no earlier than its event time less the 24 h that the API allows, and a little."""
 
 Report = Callable[[StageReport], None]
+OnPoison = Callable[[str, str, str], None]
+"""Called with the message_id, the error's type and the reason of each record that can't be processed."""
+
+
+def _ignored(_message_id: str, _kind: str, _reason: str) -> None:
+    """The default of `on_poison`: they are counted, and keep the dead letters that they have."""
 
 
 def recompute(
-    stage: Stage, first_day: date, last_day: date, config: StreamConfig, *, on_report: Report, stop: threading.Event
+    stage: Stage,
+    first_day: date,
+    last_day: date,
+    config: StreamConfig,
+    *,
+    on_report: Report,
+    stop: threading.Event,
+    on_poison: OnPoison = _ignored,
 ) -> StageSummary:
     """Compute the UTC days `first_day` to `last_day` of `stage` again, in bounded memory, beside the live run.
 
@@ -52,7 +65,7 @@ def recompute(
         else:
             day = first_day
             while day <= last_day and not stop.is_set():
-                _derive_again(stage, day, config, connection, statistics, stop)
+                _derive_again(stage, day, config, connection, statistics, stop, on_poison)
                 _tell(statistics, on_report)
                 day += DAY
     return statistics.summary()
@@ -70,6 +83,7 @@ def _derive_again(
     connection: psycopg.Connection[Any],
     statistics: Statistics,
     stop: threading.Event,
+    on_poison: OnPoison,
 ) -> None:
     writer = Writer(connection)
     writer.forget()
@@ -79,10 +93,10 @@ def _derive_again(
     for batch in _slices(stage, day, config):
         if stop.is_set():
             return
-        statistics.add(_slice_again(stage, batch, no_timers(), replay, config, connection, writer))
+        statistics.add(_slice_again(stage, batch, no_timers(), replay, config, connection, writer, on_poison))
     if batch is not None and not (due := replay.due(started)).is_empty():
         # What the stage was still waiting for when the day's records ended, such as an open segment's end.
-        statistics.add(_slice_again(stage, batch.clear(), due, replay, config, connection, writer))
+        statistics.add(_slice_again(stage, batch.clear(), due, replay, config, connection, writer, on_poison))
     for sink in stage.sinks:
         writer.supersede_unconfirmed(sink.table, stage.name, stage.version, day, started)
 
@@ -120,6 +134,7 @@ def _slice_again(
     config: StreamConfig,
     connection: psycopg.Connection[Any],
     writer: Writer,
+    on_poison: OnPoison,
 ) -> Outcome:
     """One slice in one transaction; in halves where the database refuses a row, until its record stands alone."""
     try:
@@ -129,16 +144,20 @@ def _slice_again(
                 connection, stage, batch, due, blobs=config.blobs, live=False, state=replay.state, now=datetime.now(UTC)
             )
             outcome = _write(stage, applied, config, writer, batch.height)
-    except REFUSED:
+    except REFUSED as error:
         writer.rolled_back()
         if batch.height + due.height == 1:
+            for message_id in batch["message_id"]:
+                on_poison(message_id, type(error).__name__, f"its row can't be kept: {str(error).splitlines()[0]}")
             return Outcome(batch.height, dead_letters=batch.height)
         outcome = Outcome(0)
         for part, timers in halves(batch, due):
-            outcome.include(_slice_again(stage, part, timers, replay, config, connection, writer))
+            outcome.include(_slice_again(stage, part, timers, replay, config, connection, writer, on_poison))
         return outcome
     for output in applied.outputs:
         replay.keep(output)
+    for position, (kind, reason) in applied.poison.items():
+        on_poison(batch.filter(pl.col("position") == position)["message_id"][0], kind, reason)
     return outcome
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from typing import Protocol
 
 import polars as pl
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -22,11 +23,30 @@ FIRST_WAIT_SECONDS = 0.25
 """The longest wait for a first record, so that a stop and a timer are seen soon."""
 
 
+class Received(Protocol):
+    """What the engine asks of a record: confluent-kafka's `Message`, or a stored dead letter."""
+
+    def key(self) -> bytes | str | None:
+        """Whose it is."""
+
+    def value(self) -> bytes | None:
+        """Its bytes; None for a tombstone."""
+
+    def partition(self) -> int | None:
+        """Where it lies."""
+
+    def offset(self) -> int | None:
+        """Its place there."""
+
+    def timestamp(self) -> tuple[int, int]:
+        """Kind and milliseconds since 1970."""
+
+
 @dataclass(frozen=True)
 class Records:
     """The records of one poll, in order within each partition. Columns are made once, when asked for."""
 
-    messages: Sequence[KafkaMessage]
+    messages: Sequence[Received]
 
     @cached_property
     def values(self) -> list[bytes | None]:
