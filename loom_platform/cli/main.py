@@ -13,6 +13,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("recompute", None),
     ("offsets", "offsets"),
     ("deadletters", "deadletters"),
+    ("versions", "versions"),
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),

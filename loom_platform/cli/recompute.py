@@ -42,7 +42,7 @@ def recompute(
     from loom_platform.settings import load_settings
 
     stage = find_stage(stage_name)
-    days = _days(day, first, last)
+    days = days_of(day, first, last)
     with reported():
         settings = load_settings()
         if here:
@@ -51,7 +51,8 @@ def recompute(
             _submit(stage, days, settings)
 
 
-def _days(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:
+def days_of(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:
+    """First and last of the days that were asked for; a BadParameter when that is not clear."""
     if day is not None and (first is not None or last is not None):
         raise typer.BadParameter("give --day, or --from and --to, not both", param_hint="--day")
     if day is not None:

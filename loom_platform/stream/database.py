@@ -6,6 +6,12 @@ import psycopg
 
 from loom_models.stage import Stage
 
+_SHOW_FIRST = """
+WITH shown AS (
+    INSERT INTO stage_promotions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING RETURNING stage, version
+)
+INSERT INTO stage_promotion_log (stage, version, action) SELECT stage, version, 'first' FROM shown
+"""
 _OPTIONS = "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off"
 
 
@@ -24,4 +30,4 @@ def register(connection: psycopg.Connection[Any], stage: Stage) -> None:
     """Remember that this version of `stage` runs; the first one is the one that is shown."""
     known = (stage.name, stage.version)
     connection.execute("INSERT INTO stage_versions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING", known)
-    connection.execute("INSERT INTO stage_promotions (stage, version) VALUES (%s, %s) ON CONFLICT DO NOTHING", known)
+    connection.execute(_SHOW_FIRST, known)

@@ -1,0 +1,1 @@
+"""Versions of stages: which there are, which one is shown, and how their answers differ."""
