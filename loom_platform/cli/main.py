@@ -11,6 +11,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("db", "db"),
     ("lag", None),
     ("recompute", None),
+    ("explain", None),
     ("offsets", "offsets"),
     ("deadletters", "deadletters"),
     ("versions", "versions"),

@@ -18,6 +18,8 @@ from loom_platform.demo.events import DemoConfig, Truth, make_day
 from loom_platform.demo.send import Acknowledged, SendConfig, SendReport, beginning, send
 from loom_platform.demo.tracks import Point, distance_m
 from loom_platform.demo.truth import places_document
+from loom_platform.lineage.explain import explain
+from loom_platform.lineage.links import LINKS
 from loom_platform.stream.api import StageSummary, StreamConfig, run_stream
 from loom_platform.topics import create_topics
 from tests.ingest.server import live_server
@@ -74,6 +76,7 @@ async def test_the_day_that_was_is_the_day_that_is_found(outcome: Outcome) -> No
     _presence_is_right(outcome)
     _windows_are_right(outcome)
     _speech_is_found(outcome)
+    _every_answer_is_explained(outcome)
 
 
 def _all_is_stored_once(outcome: Outcome) -> None:
@@ -130,6 +133,25 @@ def _speech_is_found(outcome: Outcome) -> None:
     common = sum(_overlaps(said, found))
     assert common / sum(end - start for start, end in said) > 0.9
     assert common / sum(end - start for start, end in found) > 0.85
+
+
+def _every_answer_is_explained(outcome: Outcome) -> None:
+    """From an answer up to exactly the records that it was made from, and from one of those down to it again."""
+    for link in LINKS:
+        order = "(superseded_at IS NULL) DESC, timestamp DESC OFFSET 2 LIMIT 3"
+        for (message_id,) in outcome.rows(f"SELECT message_id FROM {link.sink.table.name} ORDER BY {order}"):
+            up = explain(outcome.connection, message_id).up
+            assert up.topic is link.sink
+            made_from = {child.message_id for child in up.children}
+            assert up.row["source_message_id"] in made_from or up.more
+            if "sample_count" in up.row:
+                assert len(made_from) + sum(up.more.values()) == up.row["sample_count"]
+            if "source_message_ids" in up.row:
+                assert {str(each) for each in made_from} == set(up.row["source_message_ids"])
+            for child in up.children:
+                assert child.facts()["kafka_offset"] >= 0
+                down = explain(outcome.connection, child.message_id, topic=child.topic).down
+                assert message_id in {each.message_id for each in down.children}
 
 
 def _overlaps(a: list[tuple[float, float]], b: list[tuple[float, float]]) -> Iterator[float]:
