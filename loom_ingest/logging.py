@@ -73,7 +73,8 @@ def configure_logging(level: str) -> None:
         logging.getLogger(name).handlers[:] = []
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").propagate = False
-    logging.getLogger("uvicorn.error").addFilter(_without_query)
+    for name in ("uvicorn.error", "loom_ingest.server"):
+        logging.getLogger(name).addFilter(_without_query)
     for name, least in QUIET.items():
         # A logger's own level takes the place of the root's.
         logging.getLogger(name).setLevel(max(logging.getLevelName(least), root.level))
