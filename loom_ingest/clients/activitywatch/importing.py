@@ -28,6 +28,7 @@ from loom_ingest.errors import ApiError, Code
 
 LARGEST_EVENT: Final = 1024 * 1024
 LARGEST_DESCRIPTION: Final = 64 * 1024
+WRITE_BYTES: Final = 256 * 1024
 _FORM: Final = b"multipart/form-data"
 
 
@@ -69,23 +70,28 @@ async def _receive(request: Request, file: IO[bytes]) -> None:
         raise _unsupported(f"Content-Type {media.decode('latin-1')[:64]!r} is not supported; send application/json")
     inflate = _inflater(headers.get(b"content-encoding", b"identity").strip().lower())
     form = _Files(content_type, file) if media == _FORM else None
-    size, events = 0, request.receive
-    while True:
-        event = await events()
+    write: Callable[[bytes], object] = file.write if form is None else form.write
+    size, waiting, receive, more = 0, bytearray(), request.receive, True
+    while more:
+        event = await receive()
         if event["type"] == "http.disconnect":
             raise ApiError(400, Code.CLIENT_DISCONNECTED, "The client left before the body was complete")
+        more = event.get("more_body", False)
         try:
-            for chunk in inflate(event.get("body", b""), not event.get("more_body", False)):
+            for chunk in inflate(event.get("body", b""), not more):
                 size += len(chunk)
                 if size > limit:
                     raise _too_large(limit)
-                await asyncio.to_thread(form.write if form else file.write, chunk)
+                waiting += chunk
+                if len(waiting) >= WRITE_BYTES:
+                    await asyncio.to_thread(write, bytes(waiting))
+                    waiting.clear()
+            if not more:
+                await asyncio.to_thread(write, bytes(waiting))
         except (zlib.error, zstandard.ZstdError, EOFError) as error:
             raise ApiError(400, Code.MALFORMED_ENCODING, f"The body is not valid: {error}") from None
         except MultipartParseError as error:
             raise ApiError(400, Code.MALFORMED_FORM, f"The form is not valid: {error}") from None
-        if not event.get("more_body", False):
-            break
     if form is not None and not form.ended:
         raise ApiError(400, Code.MALFORMED_FORM, "The form is not valid: its last boundary is missing")
 

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from loom_ingest.clients.activitywatch.buckets import Bucket
 from loom_ingest.clients.activitywatch.events import Event, State
 from loom_ingest.clients.activitywatch.watch import ActivityWatch
+from loom_ingest.errors import DatabaseUnavailableError
 
 LONGEST_EVENT: Final = timedelta(days=31)
 """An event that began this long before the start of a range is not looked for in it."""
@@ -69,6 +70,8 @@ async def events(
     """Events of `bucket`, the newest first; `limit` None is all of them. Raises DatabaseUnavailableError."""
     if limit == 0:
         return
+    if watch.away:
+        raise DatabaseUnavailableError("it did not answer a moment ago")
     recent = watch.recent.of(bucket.key)
     mine = {state.event_id: state for state in recent}
     waiting = [s for s in reversed(recent) if not s.deleted and within.holds(s.event)]

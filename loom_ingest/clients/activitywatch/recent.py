@@ -7,14 +7,14 @@ from uuid import UUID
 
 from loom_ingest.clients.activitywatch.events import State
 
-MOST_STATES: Final = 20_000
+MOST_STATES: Final = 10_000
 MOST_BYTES: Final = 16 * 1024 * 1024
 
 Key = tuple[str, str]
 
 
 class Recent:
-    """The newest states, of 20,000 events and 16 MiB at most; of each event the one of the highest rank."""
+    """The newest states, of 10,000 events and about 16 MiB at most; of each event the one of the highest rank."""
 
     def __init__(self, most_states: int = MOST_STATES, most_bytes: int = MOST_BYTES) -> None:
         self._most_states = most_states
@@ -29,7 +29,7 @@ class Recent:
         if known is not None and known[0].rank > state.rank:
             return
         self._forget(bucket, state.event_id)
-        size = 500 + len(str(state.event.data))
+        size = 1_000 + 2 * len(str(state.event.data))
         self._states[bucket, state.event_id] = state, size
         self._buckets.setdefault(bucket, set()).add(state.event_id)
         self._bytes += size

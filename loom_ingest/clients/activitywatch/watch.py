@@ -58,9 +58,10 @@ class ActivityWatch:
         self._stopping.set()
         if self._writer is not None:
             await self._writer
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await self._flush()
+        if not self.away:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._flush()
         await self._database.close()
 
     async def find(self, bucket_id: str, devices: Devices) -> Bucket | None:
@@ -95,7 +96,7 @@ class ActivityWatch:
 
     async def all(self, principal: Principal) -> list[Bucket]:
         """Every bucket that this bearer may see; raises DatabaseUnavailableError."""
-        for bucket in await self.store.buckets(None, principal.devices):
+        for bucket in await self.trying(lambda: self.store.buckets(None, principal.devices)):
             self._learn(bucket)
         return [b for b in self._known(None, principal.devices) if not b.deleted]
 

@@ -44,10 +44,13 @@ async def make_bucket(request: Request, bucket_id: str, said: Description) -> tu
     services, context, watch = services_of(request), context_of(request), watch_of(request)
     hostname = socket.gethostname() if said.hostname == LOCAL else said.hostname
     device_id = services.identities.device_of(CLIENT, hostname, context.principal)
-    await admit(services, context, device_id)
-    bucket = await watch.find(bucket_id, frozenset({device_id}))
+    bucket = await watch.find(bucket_id, context.principal.devices)
     if bucket is not None and not bucket.deleted and not bucket.inferred:
+        await admit(services, context, bucket.device_id)
         return bucket, False
+    await admit(services, context, device_id)
+    if bucket is not None and bucket.device_id != device_id:
+        bucket = await watch.find(bucket_id, frozenset({device_id}))
     now = datetime.now(UTC)
     if bucket is None:
         bucket = Bucket(device_id, bucket_id, "", "", "", now, last_known=not watch.away)

@@ -1,5 +1,6 @@
 """ActivityWatch's own client library against the service, the suite's broker and database."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -26,12 +27,15 @@ from loom_models.flows import LANDING_STAGES
 from loom_platform.stream.api import StreamConfig, run_stream
 from loom_platform.topics import create_topics
 from tests.conftest import fresh_database
+from tests.ingest.access.harness import make
 from tests.ingest.server import LiveServer, live_server, wait_for
 
 pytestmark = pytest.mark.integration
 
 START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 HOSTNAME = socket.gethostname()
+CLIENTS: list[ActivityWatchClient] = []
+"""Those that the test made, which do not close what they open."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +83,16 @@ def server(place: Place) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(autouse=True)
-def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client keeps its configuration and its queue in the person's directories."""
+def homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The client keeps its configuration, its lock and its queue in the person's directories."""
     for name in ("CONFIG", "DATA", "CACHE", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name.lower()))
     monkeypatch.setenv("HOME", str(tmp_path))
+    yield
+    while CLIENTS:
+        client = CLIENTS.pop()
+        client.instance.fp.close()
+        client.request_queue._persistqueue.close()
 
 
 @pytest.fixture
@@ -94,6 +103,7 @@ def watcher(server: LiveServer) -> ActivityWatchClient:
 def client_of(port: int, name: str = "aw-watcher-test", host: str = "127.0.0.1") -> ActivityWatchClient:
     client = ActivityWatchClient(name, host=host, port=port)
     client.request_queue._attempt_reconnect_interval = 0.2
+    CLIENTS.append(client)
     return client
 
 
@@ -125,18 +135,16 @@ def test_buckets_are_made_listed_changed_and_deleted(server: LiveServer, watcher
     watcher.create_bucket(bucket, "currentwindow")
     watcher.create_bucket(bucket, "currentwindow")
     url = f"{server.url}/api/0/buckets/{bucket}"
-    again = httpx.post(url, json={"client": "x", "type": "y", "hostname": "z"})
+    assert httpx.post(url, json={"client": "x", "type": "y", "hostname": "z"}).status_code == 304
     described = httpx.get(url).json()
     assert described == watcher.get_buckets()[bucket]
     assert {k: described[k] for k in ("id", "type", "client", "hostname", "data")} == {
         "id": bucket, "type": "currentwindow", "client": "aw-watcher-test", "hostname": HOSTNAME, "data": {},
     }  # fmt: skip
-    assert again.status_code == 200, "another computer's bucket of the same name is its own"
-    assert httpx.post(url, json={"client": "x", "type": "y", "hostname": "z"}).status_code == 304
     assert httpx.put(url, json={"type": "other", "data": {"a": 1}}).status_code == 200
     assert status_of(lambda: watcher.delete_bucket(bucket)) == 401
     watcher.delete_bucket(bucket, force=True)
-    watcher.delete_bucket(bucket, force=True)
+    assert status_of(lambda: watcher.delete_bucket(bucket, force=True)) == 404
     assert bucket not in watcher.get_buckets()
     assert status_of(lambda: watcher.get_events(bucket)) == 404
 
@@ -264,32 +272,23 @@ def test_an_export_is_imported(server: LiveServer, place: Place, watcher: Activi
     assert kept[0]["n"] > 8, "nothing is erased"
 
 
-def test_the_queue_of_a_watcher_waits_for_the_service(place: Place) -> None:
+def test_a_restart_goes_on_where_it_was_and_the_queue_of_a_watcher_waits_for_it(place: Place) -> None:
+    bucket, offline = new_bucket(), new_bucket()
     with place.serve() as first:
-        port = first.port
-    client = client_of(port, "aw-watcher-window")
-    bucket = new_bucket()
-    client.create_bucket(bucket, "currentwindow", queued=True)
-    with client:
-        for second in range(20):
-            client.heartbeat(bucket, at(second, {"n": second}), pulsetime=2.0, queued=True)
-        assert queued(client) == 19
-        with place.serve(port=port):
-            wait_for(lambda: queued(client) == 0 and client.request_queue._current is None, "the queue", 20)
-            assert [e.data["n"] for e in client.get_events(bucket)] == list(range(18, -1, -1))
-
-
-def test_a_restart_goes_on_with_the_last_event(place: Place) -> None:
-    bucket = new_bucket()
-    with place.serve() as first:
-        client = client_of(first.port)
+        client = client_of(first.port, "aw-watcher-window")
         client.create_bucket(bucket, "currentwindow")
         for second in range(3):
             client.heartbeat(bucket, at(second), pulsetime=2.0)
-    with place.serve() as second_server:
-        client = client_of(second_server.port)
-        client.heartbeat(bucket, at(3), pulsetime=2.0)
-        assert plain(client.get_events(bucket)) == plain([at(0, duration=3)])
+    client.create_bucket(offline, "currentwindow", queued=True)
+    with client:
+        for second in range(20):
+            client.heartbeat(offline, at(second, {"n": second}), pulsetime=2.0, queued=True)
+        assert queued(client) == 19
+        with place.serve(port=first.port):
+            wait_for(lambda: queued(client) == 0 and client.request_queue._current is None, "the queue", 20)
+            assert [e.data["n"] for e in client.get_events(offline)] == list(range(18, -1, -1))
+            client.heartbeat(bucket, at(3), pulsetime=2.0)
+            assert plain(client.get_events(bucket)) == plain([at(0, duration=3)])
 
 
 def test_nothing_is_lost_with_broker_and_database_away(place: Place, tmp_path: Path) -> None:
@@ -310,7 +309,6 @@ def test_nothing_is_lost_with_broker_and_database_away(place: Place, tmp_path: P
         client = client_of(server.port)
         assert plain(client.get_events(bucket)) == plain([at(100), at(0, duration=3)])
         assert plain(client.get_events(unknown)) == plain([at(0, duration=3)])
-        assert client.get_buckets().keys() >= set()
         described = httpx.get(f"{server.url}/api/0/buckets/{unknown}").json()
         assert (described["type"], described["client"]) == ("afkstatus", "aw-watcher-afk")
 
@@ -368,3 +366,34 @@ def test_a_browser_may_ask_from_its_extension(server: LiveServer) -> None:
     }
     answer = httpx.post(f"{url}/heartbeat?pulsetime=80", json=beat, headers={"Origin": origin})
     assert answer.json()["data"] == beat["data"]
+
+
+def test_a_watcher_sends_its_key(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the name of the host as the client's own configuration has it, or in `~/.netrc`; only for its device."""
+    key = asyncio.run(make(place.database_url, "ingest", "read", devices=["laptop"]))
+    reader = asyncio.run(make(place.database_url, "read"))
+    bucket = new_bucket()
+    with place.serve(require_api_keys=True) as server:
+        stranger = client_of(server.port)
+        assert status_of(lambda: stranger.create_bucket(bucket, "currentwindow")) == 401
+        config = tmp_path / "config" / "activitywatch" / "aw-client" / "aw-client.toml"
+        config.write_text(f'[server]\nhostname = "aw:{key}@127.0.0.1"\nport = "{server.port}"\n')
+        configured = ActivityWatchClient("aw-watcher-window")
+        CLIENTS.append(configured)
+        configured.create_bucket(bucket, "currentwindow")
+        configured.heartbeat(bucket, at(0), pulsetime=2.0)
+        netrc = tmp_path / ".netrc"
+        netrc.write_text(f"machine 127.0.0.1 login aw password {key}\n")
+        netrc.chmod(0o600)
+        stranger.heartbeat(bucket, at(1), pulsetime=2.0)
+        assert plain(stranger.get_events(bucket)) == plain([at(0, duration=1)])
+        assert list(stranger.get_buckets()) == [bucket]
+        url = f"{server.url}/api/0/buckets/"
+        bearer = {"Authorization": f"Bearer {reader}"}
+        assert bucket in httpx.get(url, headers=bearer).json()
+        beat = at(2).to_json_dict()
+        refused = httpx.post(f"{url}{bucket}/heartbeat?pulsetime=2", headers=bearer, json=beat)
+        assert (refused.status_code, refused.json()["code"]) == (403, "INSUFFICIENT_SCOPE")
+    place.land()
+    rows = place.rows("SELECT device_id FROM digital_activitywatch_events WHERE bucket_id = %s", bucket)
+    assert rows == [{"device_id": "laptop"}]
