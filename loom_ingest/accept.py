@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from fastapi import Request, Response
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from loom_contracts.message import Message
@@ -18,10 +17,10 @@ from loom_ingest.errors import JSON, Code, timestamp_text
 from loom_ingest.limits import RateLimits
 from loom_ingest.metrics import Metrics
 from loom_ingest.producer import Producer, Record
-from loom_ingest.retries import Retries, identity
+from loom_ingest.retries import Retries, identity, known_key
 from loom_ingest.settings import Settings
 from loom_ingest.trace import RequestContext
-from loom_ingest.validation import field_rejection, rejection
+from loom_ingest.validation import field_rejection, validated
 
 M = TypeVar("M", bound=Message)
 
@@ -102,7 +101,7 @@ async def admit(services: Services, context: RequestContext, *device_ids: str) -
 def identified(services: Services, topic: Topic, message: M, context: RequestContext, index: int | None = None) -> M:
     """`message` with the identity and time that a retry of it would have; raises the 400 of a bad Idempotency-Key."""
     given = message.model_fields_set
-    key = context.idempotency_key
+    key = None if context.idempotency_key is None else known_key(context.idempotency_key)
     if key is None and ("timestamp" in given or "message_id" not in given):
         return message
     message_id = message.message_id
@@ -116,10 +115,7 @@ def identified(services: Services, topic: Topic, message: M, context: RequestCon
 
 def parse(model: type[M], body: bytes) -> M:
     """The message in `body`, as JSON Schema would have it (no text for numbers); raises the 400 or 422."""
-    try:
-        return model.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        raise rejection(error, body) from None
+    return validated(model, body)
 
 
 def check(message: M, topic: Topic, settings: Settings, now: datetime | None = None, *, past: bool = False) -> M:

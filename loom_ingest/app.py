@@ -27,6 +27,7 @@ from loom_ingest.direct import IngestApp, direct_routes
 from loom_ingest.errors import ApiError
 from loom_ingest.limits import RateLimits
 from loom_ingest.logging import configure_logging
+from loom_ingest.methods import Methods, MethodsMiddleware
 from loom_ingest.metrics import Metrics
 from loom_ingest.middleware import RequestMiddleware, refuse
 from loom_ingest.openapi import hoist_definitions
@@ -128,6 +129,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     app.add_exception_handler(HTTPException, refuse)
     _document(app)
     add_documentation(app)
+    app.add_middleware(MethodsMiddleware, methods=Methods(app.routes))
     app.add_middleware(AccessMiddleware)
     if settings.allowed_origins:
         app.add_middleware(

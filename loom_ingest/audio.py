@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 from loom_contracts.payloads.audio import AudioChunk
-from loom_ingest.validation import parse_json, rejection
+from loom_ingest.validation import parse_json, rejection, validated
 
 LONGEST_MS: Final = 60_000
 _URL_SAFE: Final = str.maketrans("-_", "+/")
@@ -31,11 +31,7 @@ def parse_chunk(body: bytes) -> AudioChunk:
     item = parse_json(body)
     if isinstance(item, dict):
         item = completed(item)
-    completed_body = to_json(item)
-    try:
-        return AudioChunk.model_validate_json(completed_body, strict=True)
-    except ValidationError as error:
-        raise rejection(error, completed_body) from None
+    return validated(AudioChunk, to_json(item))
 
 
 def completed(item: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from loom_ingest.body import read_json
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.openapi import BatchAccepted, described
 from loom_ingest.readings import reading_of
+from loom_ingest.retries import known_key
 from loom_ingest.validation import parse_json
 
 BATCH_OPERATION: Final = described(
@@ -31,7 +32,9 @@ async def accept_batch(request: Request) -> Response:
 
     A 503 says which were stored before the broker went; none of a batch is lost when it is sent again whole.
     """
-    services = services_of(request)
+    services, context = services_of(request), context_of(request)
+    if context.idempotency_key is not None:
+        known_key(context.idempotency_key)
     items = parse_json(await read_json(request, services.settings.max_body_bytes))
     if not isinstance(items, list):
         raise ApiError(
@@ -52,7 +55,6 @@ async def accept_batch(request: Request) -> Response:
         )
     errors: list[dict[str, Any]] = []
     taken: list[tuple[int, Topic, Message]] = []
-    context = context_of(request)
     for index, item in enumerate(items):
         try:
             topic, message = reading_of(item, services.settings)

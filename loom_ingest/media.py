@@ -12,7 +12,7 @@ from loom_contracts.topic import Topic
 from loom_ingest.accept import services_of, take
 from loom_ingest.audio import canonical_base64, completed
 from loom_ingest.body import Form, read_json_or_form
-from loom_ingest.validation import parse_json, rejection
+from loom_ingest.validation import parse_json, rejection, validated
 
 M = TypeVar("M", bound=Message)
 
@@ -69,11 +69,7 @@ def parse_image(model: type[M], body: bytes | Form) -> M:
     item = parse_json(body)
     if isinstance(item, dict):
         item = _completed_image(item, field)
-    completed_body = to_json(item)
-    try:
-        return model.model_validate_json(completed_body, strict=True)
-    except ValidationError as error:
-        raise rejection(error, completed_body) from None
+    return validated(model, to_json(item))
 
 
 def from_form(model: type[M], field: str, form: Form) -> M:

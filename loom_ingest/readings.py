@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from loom_contracts.message import Message
@@ -11,7 +10,7 @@ from loom_contracts.topics.device import ACCELEROMETER_RAW, GENERIC_SENSORS, GPS
 from loom_ingest.accept import check
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.settings import Settings
-from loom_ingest.validation import echo, field_rejection, rejection
+from loom_ingest.validation import echo, field_rejection, validated
 
 GENERIC: Final = {topic.parts[2]: topic for topic in GENERIC_SENSORS}
 TYPED: Final = {"gps": GPS_RAW, "accelerometer": ACCELEROMETER_RAW, "heartrate": HEARTRATE_RAW, "power": POWER_RAW}
@@ -54,8 +53,4 @@ def reading_of(item: Any, settings: Settings, only: str | None = None) -> tuple[
 
 def _parse(topic: Topic, item: dict[str, Any]) -> Message:
     # Strict JSON rules (text for times and identities, but not for numbers) apply to JSON text only.
-    body = to_json(item)
-    try:
-        return topic.payload.model_validate_json(body, strict=True)
-    except ValidationError as error:
-        raise rejection(error, body) from None
+    return validated(topic.payload, to_json(item))

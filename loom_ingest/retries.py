@@ -33,14 +33,19 @@ class Retries:
         return now
 
 
-def identity(topic: Topic, device_id: str, key: bytes, index: int | None = None) -> UUID:
-    """The `message_id` of what `device_id` sends with the header `Idempotency-Key: key`; `index` is its place in a
-    batch. Raises the 400.
-    """
+def known_key(key: bytes) -> bytes:
+    """`key`, when it can be an Idempotency-Key; raises the 400."""
     if not 0 < len(key) <= LONGEST_KEY:
         raise ApiError(
             400,
             Code.INVALID_IDEMPOTENCY_KEY,
             f"Idempotency-Key has {len(key)} characters: it must be of 1 to {LONGEST_KEY}, such as a UUID",
         )
+    return key
+
+
+def identity(topic: Topic, device_id: str, key: bytes, index: int | None = None) -> UUID:
+    """The `message_id` of what `device_id` sends with the header `Idempotency-Key: key`; `index` is its place in a
+    batch.
+    """
     return uuid5(_NAMESPACE, "\0".join((topic.name, device_id, key.decode("latin-1"), str(index))))

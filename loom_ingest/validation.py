@@ -1,11 +1,13 @@
 """From pydantic's errors to an answer that names field, value and remedy."""
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pydantic import ValidationError
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from loom_ingest.errors import ApiError, Code
+
+M = TypeVar("M", bound=BaseModel)
 
 LONGEST_ECHO: Final = 100
 """Characters of a wrong value that an answer repeats to the one who sent it."""
@@ -35,6 +37,47 @@ _JSON_TYPES: Final = {
     list: "array",
     dict: "object",
 }
+
+
+def validated(model: type[M], body: bytes) -> M:
+    """The `model` in `body`, as JSON Schema would have it: no text for a number, but 72.0 is the integer 72.
+
+    Raises the 400 or 422.
+    """
+    try:
+        return model.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        whole = _with_integers(error, body)
+        if whole is None:
+            raise rejection(error, body) from None
+    try:
+        return model.model_validate_json(whole, strict=True)
+    except ValidationError as error:
+        raise rejection(error, whole) from None
+
+
+def _with_integers(error: ValidationError, body: bytes) -> bytes | None:
+    """`body` with each integer that is written as 72.0 as 72; None when none was refused for that."""
+    places = [
+        problem["loc"]
+        for problem in error.errors(include_url=False)
+        if problem["type"] in ("int_type", "int_from_float")
+        and isinstance(problem["input"], float)
+        and problem["input"].is_integer()
+    ]
+    if not places:
+        return None
+    item = from_json(body)
+    for *way, last in places:
+        holder = item
+        try:
+            for step in way:
+                holder = holder[step]
+            holder[last] = int(holder[last])
+        except (LookupError, TypeError):
+            # A union's problems name the member that was tried, which is no place in the body.
+            continue
+    return to_json(item, inf_nan_mode="constants")
 
 
 def rejection(error: ValidationError, body: bytes) -> ApiError:

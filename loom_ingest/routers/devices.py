@@ -49,6 +49,12 @@ class ListQuery(BaseModel):
     include_deleted: bool = False
 
 
+class DeviceQuery(BaseModel):
+    """Query of one device."""
+
+    include_deleted: bool = False
+
+
 class ActivityQuery(BaseModel):
     """Query of the activity summary."""
 
@@ -133,12 +139,16 @@ async def activity(request: Request) -> Response:
     )
 
 
-@router.get("/{device_id}", **_operation(Device, path=True))
+@router.get("/{device_id}", **_operation(Device, query=DeviceQuery, path=True))
 async def get_device(request: Request) -> Response:
-    """One device; a deleted one too, with its `deleted_at`."""
+    """One device; with `include_deleted=true` a deleted one too, which has its `deleted_at`."""
     device_id = _device_id(request)
+    query = _parsed(DeviceQuery, dict(request.query_params), "query")
     _principal(request).require_own(Scope.READ, device_id)
-    return _json(_found(await _devices(request).store.get(device_id), device_id))
+    device = _found(await _devices(request).store.get(device_id), device_id)
+    if device.deleted_at is not None and not query.include_deleted:
+        raise _missing(device_id, "it was deleted; ask with ?include_deleted=true")
+    return _json(device)
 
 
 @router.post("", **_operation(Registered, 201, body=DeviceRegistration, conflict=True))
@@ -244,13 +254,17 @@ def _located(error: ApiError, *place: str) -> ApiError:
 
 def _found(row: dict[str, Any] | None, device_id: str) -> Device:
     if row is None:
-        raise ApiError(
-            404,
-            Code.DEVICE_NOT_FOUND,
-            f"There is no device {device_id!r}; GET /devices lists them",
-            details={"device_id": device_id},
-        )
+        raise _missing(device_id, "GET /devices lists them")
     return Device.model_validate(row)
+
+
+def _missing(device_id: str, remedy: str) -> ApiError:
+    return ApiError(
+        404,
+        Code.DEVICE_NOT_FOUND,
+        f"There is no device {device_id!r}; {remedy}",
+        details={"device_id": device_id},
+    )
 
 
 def _json(model: BaseModel, status: int = 200) -> Response:

@@ -224,7 +224,7 @@ async def test_unknown_paths_and_methods(client: httpx.AsyncClient) -> None:
     assert_error(await client.get("/nowhere/at/all"), 404, "NOT_FOUND")
     response = await client.get("/sensor/gps")
     assert_error(response, 405, "METHOD_NOT_ALLOWED")
-    assert response.headers["allow"] == "POST"
+    assert response.headers["allow"] == "OPTIONS, POST"
     assert_error(await client.delete("/healthz"), 405, "METHOD_NOT_ALLOWED")
 
 

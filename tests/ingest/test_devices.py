@@ -93,7 +93,8 @@ async def test_the_life_of_a_device(client: httpx.AsyncClient) -> None:
     assert deleted.json()["device"]["deleted_at"]
     for response in (await client.delete("/devices/phone-001"), await client.patch("/devices/phone-001", json={})):
         assert (response.status_code, response.json()["code"]) == (404, "DEVICE_NOT_FOUND")
-    assert (await client.get("/devices/phone-001")).json()["deleted_at"]
+    assert (await client.get("/devices/phone-001")).status_code == 404
+    assert (await client.get("/devices/phone-001?include_deleted=true")).json()["deleted_at"]
     assert (await client.get("/devices")).json() == {"devices": [], "total": 0}
     assert (await client.get("/devices?include_deleted=true")).json()["total"] == 1
 
