@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import psutil
 from prometheus_client.metrics_core import Metric
@@ -120,8 +120,7 @@ def _together(name: str, kind: str, one: float, other: float) -> float:
 def _families(metrics: Iterable[Metric]) -> Families:
     families: Families = {}
     for metric in metrics:
-        # When a counter began is not summed, and nobody asks for it in this format.
-        samples: Any = [(s.name, s.labels, s.value) for s in metric.samples if not s.name.endswith("_created")]
+        samples = [(s.name, dict(s.labels), s.value) for s in metric.samples]
         families[metric.name] = (metric.type, metric.documentation, samples)
     return families
 
