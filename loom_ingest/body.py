@@ -15,6 +15,8 @@ from loom_ingest.errors import JSON, ApiError, Code
 ENCODINGS: Final = "gzip, zstd"
 LARGEST_ZSTD_WINDOW: Final = 8 * 1024 * 1024
 """What RFC 8878 asks every decoder to have; a frame that wants more is refused before it is given memory."""
+MOST_FRAMES: Final = 1_000
+"""Of zstd in one body; each costs a copy of those behind it."""
 MOST_PARTS: Final = 64
 MOST_HEADERS: Final = 16
 _FORM: Final = b"multipart/form-data"
@@ -128,13 +130,15 @@ def _unzstd(body: bytes, limit: int) -> tuple[bytes, bool]:
         return content, True
     # The reader does not tell a frame that is cut short; now that the size is known to be small, this does.
     rest = body
-    while rest:
+    for _ in range(MOST_FRAMES):
+        if not rest:
+            return content, True
         frame = decoder.decompressobj()
         frame.decompress(rest)
         if not frame.eof:
             return content, False
         rest = frame.unused_data
-    return content, True
+    raise zstandard.ZstdError(f"it has more than {MOST_FRAMES} frames")
 
 
 def _broken(encoding: str, reason: str) -> ApiError:

@@ -81,6 +81,8 @@ class Guard:
         self._sweeping = False
         self._untold: dict[Closed, int] = {}
         self._told = float("-inf")
+        metrics.connections.set_function(lambda: len(self._watched))
+        metrics.connections_held.set_function(lambda: self.held)
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -123,8 +125,6 @@ class Guard:
         now = loop.time()
         for connection in tuple(self._watched):
             connection.check(now)
-        self._metrics.connections.set(len(self._watched))
-        self._metrics.connections_held.set(self.held)
         if self._untold and now - self._told >= TELL_SECONDS:
             log.warning("connections_closed", **{reason.value: count for reason, count in self._untold.items()})
             self._untold.clear()

@@ -342,13 +342,13 @@ class LoomProtocol(HttpToolsProtocol):
             if now - self.stalled_since > guard.body_seconds:
                 guard.closed(Closed.SLOW_READER)
                 self.transport.abort()
-        elif self.flow.read_paused:
-            # It is the service that has not read.
-            self.stalled_since = None
-            self.since = self.since and self.since + passed
         else:
             self.stalled_since = None
-            self._check_reading(now, cycle)
+            if self.flow.read_paused:
+                # It is the service that has not read.
+                self.since = self.since and self.since + passed
+            else:
+                self._check_reading(now, cycle)
 
     def _check_reading(self, now: float, cycle: Cycle | None) -> None:
         guard = self.guard

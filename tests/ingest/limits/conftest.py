@@ -1,0 +1,24 @@
+"""The service as a process, without a broker: what it takes goes to a spool. Its deadlines are short."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.ingest.server import LiveServer, live_server
+
+NOBODY = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    settings = {"header_timeout_seconds": 0.6, "body_timeout_seconds": 1, "keep_alive_seconds": 0.8}
+    with live_server(
+        NOBODY,
+        spool_dir=tmp_path_factory.mktemp("spool"),
+        max_header_bytes=8_192,
+        stream_max_frame_bytes=65_536,
+        shutdown_timeout_seconds=1,
+        log_level="WARNING",
+        **settings,
+    ) as server:
+        yield server
