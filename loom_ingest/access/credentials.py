@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from loom_ingest.access.keys import well_formed
 from loom_ingest.errors import ApiError, Code
 
-_HOW: Final = "send one as `Authorization: Bearer KEY`; `loom keys create` makes one"
+_HOW: Final = "send one as `Authorization: Bearer KEY` (`loom keys create` makes one)"
 _BASIC: Final = ', Basic realm="loom", charset="UTF-8"'
 
 
@@ -46,7 +46,7 @@ def key_in_query(query: bytes) -> bytes | None:
 
 def missing(*, basic: bool = False) -> ApiError:
     """The 401 for a request without a key."""
-    return _refused("missing", f"This needs an API key; {_HOW}", 'Bearer realm="loom"', basic=basic)
+    return _refused("missing", f"This needs an API key: {_HOW}", 'Bearer realm="loom"', basic=basic)
 
 
 def not_known(key: bytes, *, basic: bool = False) -> ApiError:

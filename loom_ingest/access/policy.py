@@ -41,7 +41,7 @@ _EXACT: Final[dict[tuple[str, str], Rule]] = {
     **{
         ("GET", path): OPEN
         # What the service is, whether it lives, and its documentation tell nothing of a person.
-        for path in ("/", "/healthz", "/readyz", "/docs", "/redoc", "/openapi.json")
+        for path in ("/", "/healthz", "/readyz", "/docs", "/docs/errors", "/redoc", "/openapi.json")
     },
     ("POST", "/devices"): CHANGING,
     ("GET", "/devices/activity"): READING,
