@@ -12,11 +12,13 @@ from starlette.middleware.cors import CORSMiddleware
 
 from loom_ingest import SERVICE, VERSION
 from loom_ingest.accept import Services
+from loom_ingest.access.documented import with_keys
 from loom_ingest.access.gate import Gate
 from loom_ingest.access.middleware import AccessMiddleware
-from loom_ingest.clients import health_export, osmand, overland, owntracks
+from loom_ingest.clients import health_export, homeassistant, osmand, overland, owntracks
 from loom_ingest.clients.activitywatch.router import router as activitywatch
 from loom_ingest.clients.activitywatch.watch import ActivityWatch
+from loom_ingest.clients.homeassistant_store import Phones
 from loom_ingest.clients.identities import Identities
 from loom_ingest.clients.large import LargeBodies
 from loom_ingest.clients.owntracks_crypto import Secrets
@@ -55,7 +57,14 @@ SENDING: Final = (
 )
 """Routers of what devices send; in the order of the documentation."""
 
-CLIENTS: Final = (activitywatch, overland.router, health_export.router, owntracks.router, osmand.router)
+CLIENTS: Final = (
+    activitywatch,
+    overland.router,
+    homeassistant.router,
+    health_export.router,
+    owntracks.router,
+    osmand.router,
+)
 """Routers of clients that people have already."""
 
 
@@ -116,6 +125,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     app.state.guard = Guard(settings, metrics)
     app.state.streams = AudioStreams(services, tracing)
     app.state.large_bodies = LargeBodies()
+    app.state.homeassistant = Phones(database)
     app.state.owntracks_secrets = Secrets(settings.owntracks_secrets_file)
     app.state.activitywatch = watch
     routers = [*SENDING, *CLIENTS, audio.streams, system.information, devices.router, service.router]
@@ -175,6 +185,9 @@ def _document(app: FastAPI) -> None:
     build = app.openapi
 
     def openapi() -> dict[str, Any]:
-        return app.openapi_schema or hoist_definitions(build())
+        if app.openapi_schema is None:
+            required = app.state.services.gate.required
+            app.openapi_schema = with_keys(hoist_definitions(build()), required=required)
+        return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
