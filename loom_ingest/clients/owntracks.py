@@ -33,6 +33,7 @@ NOTHING: Final = b"[]"
 MOST_MESSAGES: Final = 10_000
 """Of one array; the others are kept as they came."""
 REGISTER_SECONDS: Final = 60
+AGAIN_SECONDS: Final = 5
 DEFAULT_USER: Final = "owntracks"
 DEFAULT_DEVICE: Final = "phone"
 """What the Recorder calls those that do not say."""
@@ -232,7 +233,12 @@ class _Batch:
 
 def retriable(error: ApiError) -> ApiError:
     """`error` as a client has to hear it that deletes what is answered with a 4xx, and may send it again later."""
-    later = {Code.RATE_LIMITED: None, Code.DEVICE_NOT_REGISTERED: REGISTER_SECONDS}
+    later = {
+        Code.RATE_LIMITED: None,
+        Code.DEVICE_NOT_REGISTERED: REGISTER_SECONDS,
+        Code.REQUEST_TIMEOUT: AGAIN_SECONDS,
+        Code.MALFORMED_REQUEST: AGAIN_SECONDS,
+    }
     if error.code not in later:
         return error
     wait = later[error.code]

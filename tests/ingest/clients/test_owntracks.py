@@ -1,0 +1,496 @@
+"""OwnTracks in HTTP mode, as its booklet and the sources of its apps have it; odd messages included."""
+
+import base64
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from nacl.secret import SecretBox
+from structlog.testing import capture_logs
+
+from loom_ingest.app import create_app
+from loom_ingest.clients.identities import derived_device_id
+from loom_ingest.errors import BrokerUnavailableError, OverloadedError
+from loom_ingest.settings import Settings
+from tests.ingest.conftest import Service
+from tests.ingest.memory import MemoryProducer
+from tests.ingest.server import live_server
+
+GPS = "device.sensor.gps.raw"
+POWER = "device.state.power.raw"
+WIFI = "device.network.wifi.raw"
+AIR = "device.sensor.barometer.raw"
+MOTION = "device.motion.activity.raw"
+REPORT = "device.location.report.raw"
+TRANSITION = "device.region.transition.raw"
+WAYPOINT = "device.region.waypoint.raw"
+METADATA = "device.metadata.raw"
+STEPS = "device.health.steps.raw"
+KEPT = "device.unrecognized.raw"
+PHOTO = "device.image.camera.raw"
+
+SECRET = "s3cret with a space"
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+LOCATION: dict[str, Any] = {
+    "_type": "location", "lat": 52.5163, "lon": 13.3777, "alt": 35, "acc": 8, "vac": 3, "vel": 36, "cog": 180,
+    "tst": 1448530460, "batt": 57, "bs": 2, "conn": "w", "SSID": "home", "BSSID": "02:00:5e:10:00:01", "p": 101.325,
+    "t": "u", "m": 1, "tid": "JA", "inregions": ["Home", "Street"], "inrids": ["6da9cf", "3defa7"], "tag": "work",
+    "motionactivities": ["cycling"], "_id": "5f1a2b3c", "topic": "owntracks/jane/phone",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def secrets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("secrets") / "secrets"
+    path.write_text(f"# of the family\nown-sealed {SECRET}\nJane/Phone {'j' * 40}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.fixture(scope="module")
+def live_url(bootstrap_servers: str, ingest_prefix: str, secrets_file: Path) -> Iterator[str]:
+    with live_server(
+        bootstrap_servers, kafka_topic_prefix=ingest_prefix, owntracks_secrets_file=secrets_file
+    ) as server:
+        yield server.url
+
+
+@pytest.fixture(autouse=True)
+def known_secrets(secrets_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOM_OWNTRACKS_SECRETS_FILE", str(secrets_file))
+
+
+@pytest.fixture
+def phone(secrets_file: Path, producer: MemoryProducer) -> Service:
+    """The service in memory: a topic of the broker takes a second to read."""
+    app = create_app(Settings(owntracks_secrets_file=secrets_file), producer)
+    http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000")
+    return Service(http, producer, "", "")
+
+
+def who(name: str) -> dict[str, str]:
+    """Headers of the device `name`, whose derived id is `name-..`."""
+    return {"X_Limit_U": "own", "X_Limit_D": name}
+
+
+def sent(service: Service, topic: str) -> list[dict[str, Any]]:
+    assert service._memory is not None
+    return [json.loads(r.value) for r in service._memory.records if r.topic == topic]
+
+
+async def post(service: Service, message: Any, query: str = "", **headers: str) -> httpx.Response:
+    response = await service.post(f"/pub{query}", message, **headers)
+    assert (response.status_code, response.content) == (200, b"[]"), response.text
+    assert response.headers["content-type"] == "application/json"
+    return response
+
+
+def box(secret: str) -> SecretBox:
+    return SecretBox(secret.encode()[:32].ljust(32, b"\0"))
+
+
+def sealed(message: Any, secret: str = SECRET) -> dict[str, str]:
+    data = box(secret).encrypt(json.dumps(message).encode())
+    return {"_type": "encrypted", "data": base64.b64encode(data).decode()}
+
+
+# Where it is stored
+
+
+async def test_messages_are_on_the_broker_whatever_they_are(service: Service) -> None:
+    """Plain and encrypted, known and unknown; each answered as the app expects."""
+    await post(service, LOCATION, **who("brokered"))
+    await post(service, {"_type": "of the future", "tst": 1}, **who("brokered"))
+    response = await service.post("/pub", sealed(LOCATION | {"tst": 1448530461}), **who("sealed"))
+    assert response.status_code == 200
+    answer = response.json()
+    assert answer["_type"] == "encrypted"
+    assert box(SECRET).decrypt(base64.b64decode(answer["data"])) == b"[]"
+    (fix,) = [json.loads(r.value) for r in service.records(GPS, derived_device_id("owntracks", "own/brokered"))]
+    assert (fix["timestamp"], fix["latitude"], fix["speed"]) == ("2015-11-26T09:34:20Z", 52.5163, 10.0)
+    (kept,) = [json.loads(r.value) for r in service.records(KEPT, derived_device_id("owntracks", "own/brokered"))]
+    assert (kept["client"], json.loads(kept["body"])["_type"]) == ("owntracks", "of the future")
+    (fix,) = [json.loads(r.value) for r in service.records(GPS, derived_device_id("owntracks", "own/sealed"))]
+    assert fix["timestamp"] == "2015-11-26T09:34:21Z"
+
+
+@pytest.mark.integration
+def test_the_spool_has_it_when_the_broker_is_away(tmp_path: Path) -> None:
+    spool = tmp_path / "spool"
+    with live_server("127.0.0.1:1", spool_dir=spool, kafka_delivery_timeout_ms=300) as server:
+        response = httpx.post(f"{server.url}/pub", json=LOCATION, timeout=20)
+        assert (response.status_code, response.content) == (200, b"[]")
+        assert httpx.get(f"{server.url}/readyz", timeout=20).json()["state"] == "spooling"
+    written = b"".join(path.read_bytes() for path in spool.rglob("*") if path.is_file())
+    assert written.count(b'"latitude":52.5163') == 1
+
+
+@pytest.mark.parametrize("failure", [BrokerUnavailableError("away"), OverloadedError("full")])
+async def test_what_is_stored_nowhere_is_sent_again(
+    phone: Service, producer: MemoryProducer, failure: OverloadedError
+) -> None:
+    """One of its records fails: a 503, on which the app keeps the point; and the retry has the same identities."""
+    producer.failing, producer.failure = {POWER}, failure
+    response = await phone.post("/pub", LOCATION)
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    producer.failure = None
+    await post(phone, LOCATION)
+    assert len(sent(phone, GPS)) == 2
+    assert len({m["message_id"] for m in sent(phone, GPS)}) == 1
+
+
+async def test_a_rate_limit_is_no_4xx(producer: MemoryProducer) -> None:
+    app = create_app(Settings(rate_limit_enabled=True, rate_limit_burst_size=1), producer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        answers = [await http.post("/pub", json=LOCATION) for _ in range(2)]
+    assert [a.status_code for a in answers] == [200, 503]
+    assert answers[1].json()["code"] == "RATE_LIMITED"
+    assert int(answers[1].headers["retry-after"]) >= 1
+
+
+async def test_a_body_that_can_never_be_kept_does_not_block_those_behind_it(producer: MemoryProducer) -> None:
+    app = create_app(Settings(max_audio_body_bytes=1_024), producer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        response = await http.post("/pub", content=b" " * 1_025)
+    assert (response.status_code, response.json()["code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+# What is in a message
+
+
+async def test_a_location_goes_to_the_topics_of_its_parts(phone: Service) -> None:
+    await post(phone, LOCATION)
+    (fix,) = sent(phone, GPS)
+    assert {name: fix[name] for name in ("altitude", "accuracy", "heading", "speed")} == {
+        "altitude": 35.0, "accuracy": 8.0, "heading": 180.0, "speed": 10.0,
+    }  # fmt: skip
+    (power,) = sent(phone, POWER)
+    assert (power["battery_level"], power["is_charging"], power["power_source"]) == (57.0, True, "charging")
+    (wifi,) = sent(phone, WIFI)
+    assert (wifi["connected"], wifi["ssid"], wifi["bssid"]) == (True, "home", "02:00:5e:10:00:01")
+    (air,) = sent(phone, AIR)
+    assert (air["value"], air["unit"]) == ({"pressure": 1013.25}, "hPa")
+    assert [m["activities"] for m in sent(phone, MOTION)] == [["cycling"]]
+    (report,) = sent(phone, REPORT)
+    assert report["vertical_accuracy"] == 3.0
+    kept = ("t", "m", "tid", "tag", "inregions", "inrids", "conn", "_id")
+    assert report["details"] == {name: LOCATION[name] for name in kept}
+    assert {m["timestamp"] for m in (fix, power, wifi, air, report)} == {"2015-11-26T09:34:20Z"}
+    assert sent(phone, KEPT) == []
+
+
+async def test_an_old_position_has_its_own_time_and_the_battery_that_of_the_message(phone: Service) -> None:
+    await post(phone, LOCATION | {"created_at": 1448534060})
+    assert [m["timestamp"] for m in sent(phone, GPS)] == ["2015-11-26T09:34:20Z"]
+    assert [m["timestamp"] for m in sent(phone, POWER)] == ["2015-11-26T10:34:20Z"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "details"),
+    [
+        ({"vel": -1}, "speed", {"vel": -1}),
+        ({"vel": 900}, "speed", {"vel": 900}),
+        ({"cog": -1}, "heading", {"cog": -1}),
+        ({"acc": 65_000}, "accuracy", {"acc": 65_000}),
+        ({"alt": 30_000}, "altitude", {"alt": 30_000}),
+        ({"alt": "high"}, "altitude", {"alt": "high"}),
+    ],
+)
+async def test_what_is_not_valid_is_in_the_report(
+    phone: Service, changes: dict[str, Any], field: str, details: dict[str, Any]
+) -> None:
+    await post(phone, LOCATION | changes)
+    (fix,) = sent(phone, GPS)
+    assert fix[field] is None
+    assert details.items() <= sent(phone, REPORT)[0]["details"].items()
+    assert sent(phone, KEPT) == []
+
+
+@pytest.mark.parametrize(
+    ("batt", "bs", "wanted"),
+    [
+        (80, 0, (80.0, False, "unknown")),
+        (80, 1, (80.0, False, "unplugged")),
+        (100, 3, (100.0, True, "full")),
+        ("42", None, (42.0, False, "unknown")),
+        (-100, 0, None),
+    ],
+)
+async def test_the_battery(phone: Service, batt: Any, bs: int | None, wanted: tuple[Any, ...] | None) -> None:
+    await post(phone, LOCATION | {"batt": batt, "bs": bs})
+    found = [(m["battery_level"], m["is_charging"], m["power_source"]) for m in sent(phone, POWER)]
+    assert found == ([] if wanted is None else [wanted])
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted"),
+    [
+        ({"conn": "m"}, (False, None)),
+        ({"conn": "o"}, (False, None)),
+        ({"conn": "w", "ssid": "iOS writes it so"}, (True, "iOS writes it so")),
+        ({"ssid": "home"}, (True, "home")),
+        ({"conn": "w", "SSID": "<unknown ssid>", "BSSID": "02:00:00:00:00:00"}, (True, None)),
+        ({}, None),
+    ],
+)
+async def test_the_network(phone: Service, network: dict[str, str], wanted: tuple[bool, str | None] | None) -> None:
+    message = {name: value for name, value in LOCATION.items() if name not in ("conn", "SSID", "BSSID")}
+    await post(phone, message | network)
+    assert [(m["connected"], m["ssid"]) for m in sent(phone, WIFI)] == ([] if wanted is None else [wanted])
+
+
+async def test_a_point_of_interest_and_its_picture(phone: Service) -> None:
+    await post(phone, LOCATION | {"poi": "A bench", "image": PNG, "imagename": "bench.png"})
+    assert sent(phone, REPORT)[0]["place"] == "A bench"
+    (photo,) = sent(phone, PHOTO)
+    assert (photo["image_data"], photo["format"], photo["file_name"]) == (PNG, "png", "bench.png")
+    assert (photo["latitude"], photo["longitude"]) == (52.5163, 13.3777)
+
+
+async def test_a_location_without_coordinates_is_kept_with_its_battery(phone: Service) -> None:
+    await post(phone, {"_type": "location", "tst": 1448530460, "batt": 57, "lat": 95, "lon": 13.4})
+    assert sent(phone, GPS) == []
+    assert [m["battery_level"] for m in sent(phone, POWER)] == [57.0]
+    (kept,) = sent(phone, KEPT)
+    assert json.loads(kept["body"])["lat"] == 95
+
+
+async def test_transitions(phone: Service) -> None:
+    message = {
+        "_type": "transition", "tst": 1448530460, "wtst": 1438530460, "event": "leave", "desc": "Home", "rid": "6da9cf",
+        "t": "b", "lat": 52.5, "lon": 13.4, "acc": 70_000, "tid": "JA", "topic": "owntracks/jane/phone/event",
+    }  # fmt: skip
+    await post(phone, message)
+    (transition,) = sent(phone, TRANSITION)
+    wanted = {
+        "timestamp": "2015-11-26T09:34:20Z", "event": "leave", "region_name": "Home", "region_id": "6da9cf",
+        "region_created_at": "2015-08-02T15:47:40Z", "trigger": "b", "latitude": 52.5, "longitude": 13.4,
+        "accuracy": 70_000.0, "details": {"tid": "JA"},
+    }  # fmt: skip
+    assert wanted.items() <= transition.items()
+
+
+async def test_waypoints_one_and_many(phone: Service) -> None:
+    circle = {"_type": "waypoint", "tst": 1438530460, "desc": "Home", "lat": 52.5, "lon": 13.4, "rad": 150, "rid": "a"}
+    uuid = "CCA7DC7A-5D0B-4B3A-9D5B-3F1C8E6F2A10"
+    beacon = {"_type": "waypoint", "tst": 1438530461, "desc": "Door", "uuid": uuid, "major": 1, "minor": 7}
+    of_ios = {"_type": "waypoint", "tst": 1438530462, "desc": f"Car:{uuid}:2:9", "rad": -1, "lat": -1_000_000}
+    await post(phone, circle)
+    await post(phone, {"_type": "waypoints", "_creator": "test", "waypoints": [beacon, of_ios, 17]})
+    home, door, car = sent(phone, WAYPOINT)
+    assert (home["timestamp"], home["name"], home["radius_m"]) == ("2015-08-02T15:47:40Z", "Home", 150.0)
+    assert (door["beacon_uuid"], door["beacon_major"], door["beacon_minor"]) == (uuid, 1, 7)
+    assert (car["name"], car["beacon_uuid"], car["beacon_major"], car["beacon_minor"]) == ("Car", uuid, 2, 9)
+    assert (car["radius_m"], car["details"]) == (None, {"rad": -1, "lat": -1_000_000})
+    assert [m["body"] for m in sent(phone, KEPT)] == ["17"]
+
+
+async def test_steps_and_the_phones_that_do_not_count_them(phone: Service) -> None:
+    steps = {"_type": "steps", "tst": 1448530460, "from": 1448523260, "to": 1448530460, "steps": 812, "distance": 600}
+    await post(phone, [steps, steps | {"steps": -1}])
+    (counted,) = sent(phone, STEPS)
+    assert (counted["steps"], counted["interval_seconds"], counted["distance_m"]) == (812, 7200.0, 600.0)
+    assert json.loads(sent(phone, KEPT)[0]["body"])["steps"] == -1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"_type": "card", "tid": "JA", "name": "Jane", "face": PNG},
+        {"_type": "lwt", "tst": 1448530460},
+        {"_type": "status", "_id": "7f", "android": {"hib": 0, "bo": 1, "loc": 2}},
+        {"_type": "request", "request": "tour", "tour": {"label": "Trip"}},
+    ],
+)
+async def test_what_seldom_changes_is_metadata(phone: Service, message: dict[str, Any]) -> None:
+    await post(phone, message)
+    (metadata,) = sent(phone, METADATA)
+    assert metadata["metadata_type"] == f"owntracks.{message['_type']}"
+    assert metadata["metadata"] == {name: value for name, value in message.items() if name != "_type"}
+
+
+async def test_settings_of_the_app_are_kept_without_their_passwords(phone: Service) -> None:
+    configuration = {
+        "_type": "configuration", "username": "jane", "password": "hidden-1", "encryptionKey": "hidden-2",
+        "url": "https://jane:hidden-3@loom.example:8443/pub", "waypoints": [{"passphrase": "hidden-4"}],
+    }  # fmt: skip
+    await post(phone, {"_type": "dump", "configuration": configuration})
+    (metadata,) = sent(phone, METADATA)
+    kept = metadata["metadata"]["configuration"]
+    assert (kept["username"], kept["url"]) == ("jane", "https://loom.example:8443/pub")
+    assert "hidden" not in json.dumps(metadata)
+
+
+async def test_a_beacon_that_is_near(phone: Service) -> None:
+    beacon = {"_type": "beacon", "tst": 1448530460, "uuid": "u-1", "major": 1, "minor": 7, "rssi": -60, "prox": 2}
+    await post(phone, beacon)
+    (scan,) = sent(phone, "device.network.bluetooth.raw")
+    assert scan["devices"][0]["address"] == "u-1:1:7"
+    assert scan["devices"][0]["signal_dbm"] == -60.0
+    assert sent(phone, REPORT)[0]["details"]["prox"] == 2
+
+
+# Who it is from
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "body", "wanted"),
+    [
+        ("?u=q&d=r", {"X_Limit_U": "jane", "X_Limit_D": "phone"}, {}, "jane/phone"),
+        ("?u=q&d=r", {"X_Limit_U": "jane"}, {}, "jane/r"),
+        ("?u=q&d=r", {"Authorization": "Basic " + base64.b64encode(b"login:key").decode()}, {}, "q/r"),
+        ("?d=r", {"Authorization": "Basic " + base64.b64encode(b"login:key").decode()}, {}, "login/r"),
+        ("", {}, {"topic": "owntracks/jane/phone/event"}, "jane/phone"),
+        ("", {}, {"topic": "owntracks/http/JA"}, "owntracks/phone"),
+        ("", {}, {}, "owntracks/phone"),
+        ("", {"Authorization": "Basic !"}, {"topic": 17}, "owntracks/phone"),
+    ],
+)
+async def test_who_it_is_from(
+    phone: Service, query: str, headers: dict[str, str], body: dict[str, Any], wanted: str
+) -> None:
+    message = {name: value for name, value in LOCATION.items() if name != "topic"}
+    await post(phone, message | body, query, **headers)
+    assert [m["device_id"] for m in sent(phone, GPS)] == [derived_device_id("owntracks", wanted)]
+
+
+# Encrypted
+
+
+async def test_secrets_are_looked_up_as_the_recorder_does_and_cut_at_32_bytes(phone: Service) -> None:
+    response = await phone.post("/pub", sealed(LOCATION, "j" * 32), X_Limit_U="JANE", X_Limit_D="phone")
+    assert response.json()["_type"] == "encrypted"
+    assert len(sent(phone, GPS)) == 1
+    # Nobody says who it is: whatever secret opens it is the one.
+    response = await phone.post("/pub", sealed([LOCATION, LOCATION], "j" * 32))
+    assert response.json()["_type"] == "encrypted"
+    assert len(sent(phone, GPS)) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (sealed(LOCATION, "another secret"), "is not the one on the phone"),
+        ({"_type": "encrypted", "data": "!"}, "not base64"),
+        ({"_type": "encrypted", "data": "AAAA"}, "is not the one on the phone"),
+        ({"_type": "encrypted", "data": 17}, "not base64"),
+        ({"_type": "encrypted"}, "not base64"),
+    ],
+)
+async def test_what_cannot_be_opened_is_kept_and_read_when_it_is_sent_again(
+    phone: Service, message: dict[str, Any], says: str
+) -> None:
+    with capture_logs() as logs:
+        await post(phone, message, **who("sealed"))
+    (kept,) = sent(phone, KEPT)
+    assert says in kept["reason"]
+    assert json.loads(kept["body"]) == message
+    assert SECRET not in json.dumps(logs) + kept["reason"]
+
+
+async def test_a_secret_counts_as_soon_as_it_is_in_the_file(tmp_path: Path, producer: MemoryProducer) -> None:
+    path = tmp_path / "secrets"
+    app = create_app(Settings(owntracks_secrets_file=path), producer)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+        assert (await http.post("/pub", json=sealed(LOCATION))).content == b"[]"
+        assert "has none for this phone" in producer.messages[0]["reason"]
+        path.write_text(f"* {SECRET}\n")
+        assert (await http.post("/pub", content=producer.messages[0]["body"])).json()["_type"] == "encrypted"
+        # What is not encrypted is answered in the clear.
+        assert (await http.post("/pub", json=LOCATION)).content == b"[]"
+    assert [m["latitude"] for m in producer.messages if "latitude" in m and "accuracy" in m] == [52.5163] * 2
+
+
+async def test_in_a_box_there_may_be_anything_but_another_box(phone: Service) -> None:
+    for inner in (sealed(LOCATION), {"_type": "new"}, "text"):
+        response = await phone.post("/pub", sealed(inner), **who("sealed"))
+        assert response.json()["_type"] == "encrypted"
+    assert len(sent(phone, KEPT)) == 3
+    assert sent(phone, GPS) == []
+
+
+# What is no message
+
+
+@pytest.mark.parametrize("body", [b"", b" \n", b"[]"])
+async def test_nothing_is_kept_of_nothing(phone: Service, producer: MemoryProducer, body: bytes) -> None:
+    await post(phone, body)
+    assert producer.records == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"{not json", {}),
+        (b"\xff\x00", {}),
+        (b"17", {}),
+        (b'{"_type": ["location"]}', {}),
+        (b'{"_type": "location", "tst": "late", "lat": 1, "lon": 2}', {}),
+        (b'{"_type": "location", "tst": 99999999999, "lat": 1, "lon": 2}', {}),
+        (b'{"_type": "waypoints", "waypoints": 3}', {}),
+        (b"not compressed at all", {"Content_Encoding": "gzip"}),
+        (b"text", {"Content_Type": "text/plain; charset=latin-1"}),
+        (b"text", {"Content_Encoding": "br"}),
+        (b"[" * 1_000, {}),
+    ],
+)
+async def test_what_cannot_be_read_is_kept(phone: Service, body: bytes, headers: dict[str, str]) -> None:
+    await post(phone, body, **headers)
+    (kept,) = sent(phone, KEPT)
+    assert kept["client"] == "owntracks"
+    if body.isascii():
+        assert "".join(kept["body"].split()) == "".join(body.decode().split())
+
+
+async def test_what_is_too_long_for_a_field_is_kept_in_pieces_beside_the_position(phone: Service) -> None:
+    note = "".join(f"{i:07}" for i in range(300_000))
+    await post(phone, LOCATION | {"note": note})
+    assert len(sent(phone, GPS)) == 1
+    assert note in "".join(m["body"] for m in sent(phone, KEPT))
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KINDS = st.sampled_from(
+    ["location", "transition", "waypoint", "waypoints", "steps", "beacon", "card", "lwt", "status", "dump", "encrypted"]
+)
+NAMES = [*LOCATION, "wtst", "event", "desc", "rid", "rad", "uuid", "waypoints", "steps", "from", "to", "image", "data"]
+
+
+@cache
+def any_app() -> tuple[MemoryProducer, Any]:
+    """One app for all examples: to build one takes longer than to ask it."""
+    producer = MemoryProducer()
+    return producer, create_app(Settings(), producer)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    kind=KINDS | VALUES,
+    base=st.sampled_from([{}, LOCATION]),
+    changes=st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), VALUES, max_size=5),
+)
+async def test_any_message_is_stored(kind: Any, base: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Whatever comes in place of whatever value: the app gets its 200, and the value is in some record."""
+    message = base | changes | {"_type": kind}
+    producer, app = any_app()
+    producer.records.clear()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as http:
+        response = await http.post("/pub", content=json.dumps(message))
+    assert (response.status_code, response.content) == (200, b"[]"), response.text
+    assert producer.records
+    stored = " ".join(json.dumps(m, ensure_ascii=False) for m in producer.messages)
+    left_out = {"topic", "qos", "_type"}
+    texts = {v for name, v in changes.items() if name not in left_out and isinstance(v, str) and v.isalnum()}
+    assert {text for text in texts if text not in stored} == set()
