@@ -16,7 +16,7 @@ _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _STRUCTURE: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}]', re.DOTALL)
 _SCALAR: Final = re.compile(rb"[^\[\]{}\",:\s]+")
-_RELEASE_BYTES: Final = 16 * 1024 * 1024
+_RELEASE_BYTES: Final = 4 * 1024 * 1024
 
 
 class ScanError(ValueError):

@@ -160,13 +160,14 @@ class Occurrences:
     """Tells equal events of one request apart, those with the same time and data; the last 10,000 are remembered."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[datetime, str], int] = {}
+        self._seen: dict[tuple[datetime, int], int] = {}
 
     def of(self, event: Event) -> int:
         """How many equal ones came before `event`."""
         if len(self._seen) > 10_000:
             self._seen.clear()
-        key = event.timestamp, repr(event.data)
+        # Not the data themselves: ten thousand of those may be large.
+        key = event.timestamp, hash(repr(event.data))
         count = self._seen.get(key, -1) + 1
         self._seen[key] = count
         return count
