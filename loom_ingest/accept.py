@@ -93,7 +93,7 @@ async def admit(services: Services, context: RequestContext, *device_ids: str) -
     """Return when the bearer may send for these devices now; raises the 429 or 403."""
     context.principal.require_devices(device_ids)
     if services.limits is not None:
-        services.limits.take(device_ids)
+        services.limits.admit(context, device_ids)
     if services.settings.require_registered_devices:
         await services.devices.check_registered(device_ids)
 

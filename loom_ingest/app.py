@@ -147,7 +147,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             allow_origins=settings.allowed_origins,
             allow_methods=["*"],
             allow_headers=["*"],
-            expose_headers=["x-request-id", "traceparent", "retry-after"],
+            expose_headers=["x-request-id", "traceparent", "retry-after", "ratelimit", "ratelimit-policy"],
         )
     app.add_middleware(RequestMiddleware, metrics=metrics, tracing=tracing)
     app.hand_over(direct_routes(*SENDING), metrics, tracing)
@@ -178,7 +178,7 @@ def _traced(producer: Producer, settings: Settings, metrics: Metrics) -> "tuple[
 def _limits(settings: Settings) -> RateLimits | None:
     if not settings.rate_limit_enabled:
         return None
-    return RateLimits(settings.rate_limit_requests_per_minute, settings.rate_limit_burst_size)
+    return RateLimits(settings)
 
 
 def _document(app: FastAPI) -> None:

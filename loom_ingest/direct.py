@@ -54,6 +54,8 @@ async def _call_endpoint(scope: Scope, receive: Receive, send: Send) -> None:
     services: Services = scope["app"].state.services
     try:
         scope[CONTEXT].principal = await services.gate.principal(scope, SENDING)
+        if services.limits is not None:
+            services.limits.request(scope[CONTEXT], scope)
         answer = await scope["route"].endpoint(request)
     except ApiError as error:
         answer = refusal(request, error)

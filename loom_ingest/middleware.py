@@ -13,6 +13,7 @@ from loom_ingest.accept import CONTEXT, services_of
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.logging import log, where
 from loom_ingest.metrics import UNMATCHED, Metrics
+from loom_ingest.quota import rate_headers
 from loom_ingest.trace import CURRENT, RequestContext
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class RequestMiddleware:
                     (b"x-request-id", context.request_id.encode()),
                     (b"traceparent", context.traceparent),
                 ]
+                if context.quotas:
+                    message["headers"] += rate_headers(context.quotas)
             await send(message)
 
         try:

@@ -345,10 +345,7 @@ async def _abandon(client: AIOKafkaProducer) -> None:
     if sender is not None:
         # It would end a transaction, and there is none.
         sender.remove_done_callback(client._sender._fail_all)
-        accumulator = client._message_accumulator
-        # What waits for another attempt is not among the pending, and its callback takes it from there.
-        accumulator._pending_batches.update(b for each in accumulator._batches.values() for b in each if b.retry_count)
-        accumulator.fail_all(KafkaError("the broker is away"))
+        client._message_accumulator.fail_all(KafkaError("the broker is away"))
         # The first cancellation makes the sender wait for its requests, the second ends that.
         for _ in range(2):
             sender.cancel()

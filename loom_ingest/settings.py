@@ -116,10 +116,14 @@ class Settings(BaseSettings):
         None, description="Secrets of OwnTracks apps that encrypt: a line `jane-phone SECRET` for each."
     )
 
-    # Limits of each device
-    rate_limit_enabled: bool = Field(False, description="Answer 429 to a device that sends more.")
-    rate_limit_requests_per_minute: float = Field(1_000.0, gt=0)
-    rate_limit_burst_size: int = Field(100, ge=1, description="Requests at once.")
+    # Limits of each device, key and address
+    rate_limit_enabled: bool = Field(False, description="Answer 429 to whoever sends more.")
+    rate_limit_requests_per_minute: float = Field(1_000.0, gt=0, description="Of one device.")
+    rate_limit_burst_size: int = Field(100, ge=1, description="Requests of one device at once.")
+    rate_limit_key_requests_per_minute: float = Field(
+        10_000.0, gt=0, description="Of one key, or of one address without a key."
+    )
+    rate_limit_key_burst_size: int = Field(1_000, ge=1, description="The same, at once.")
 
     # What is accepted
     timestamp_tolerance_hours: float = Field(24.0, ge=0, description="Around the server's time; 0 accepts any time.")

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ROUTE: Final = "/audio/stream/{device_id}"
 CLOSE_SECONDS: Final = 5.0
+LONGEST_PAUSE_SECONDS: Final = 5.0
+"""How long a stream over its rate is not read; a shutdown waits for no longer pause."""
 _DEVICE_ID: Final = re.compile(r"[A-Za-z0-9_-]{3,64}")
 _ENVELOPE: Final = ("message_id", "timestamp", "schema_version")
 
@@ -177,6 +179,9 @@ class AudioStreams:
             if answer is not None:
                 self._services.metrics.websocket_messages.labels(answer.get("status", "ok")).inc()
                 await connection.answer(answer)
+                if answer.get("code") == Code.RATE_LIMITED:
+                    # What comes meanwhile stays with the client.
+                    await asyncio.sleep(min(answer["retry_after_seconds"], LONGEST_PAUSE_SECONDS))
 
     async def _answer(self, connection: Connection, text: str | None) -> dict[str, Any] | None:
         """The answer to one message, which is None when it was binary; None when it needs none."""
@@ -248,6 +253,8 @@ class AudioStreams:
             raise StreamError(StreamCode.DEVICE_MISMATCH, says)
         message = check(parse_chunk(to_json(item | {"device_id": connection.device_id})), AUDIO_RAW, services.settings)
         message = identified(services, AUDIO_RAW, message, context)
+        if services.limits is not None:
+            services.limits.message(context)
         await admit(services, context, message.device_id)
         await send(services, AUDIO_RAW, message, context)
         return {

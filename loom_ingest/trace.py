@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import Final
 
 from loom_ingest.access.principal import ANYONE, Principal
+from loom_ingest.quota import Quota
 
 LONGEST_TRACESTATE: Final = 512
 """Bytes of `tracestate` that are passed on, what the recommendation asks for; entries that begin later are left out."""
@@ -26,7 +27,7 @@ class RequestContext:
 
     `inherited` says whether the trace is the caller's, `parent_id` is then the caller's span and `tracestate` what
     came with it; `idempotency_key` is the header of that name; `problem_json` whether the caller asks for RFC 9457's
-    media type; `principal` is whoever's key came with it.
+    media type; `principal` is whoever's key came with it; `quotas` are what it left of the buckets it took from.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class RequestContext:
         "parent_id",
         "principal",
         "problem_json",
+        "quotas",
         "request_id",
         "span_id",
         "trace_id",
@@ -54,6 +56,7 @@ class RequestContext:
         self.idempotency_key: bytes | None = None
         self.problem_json = False
         self.principal: Principal = ANYONE
+        self.quotas: tuple[Quota, ...] = ()
         for name, value in headers:
             if name == b"traceparent":
                 self._inherit(value)

@@ -36,6 +36,8 @@ class AccessMiddleware:
         rule = rule_of(scope["method"], scope["path"]) if http else STREAMING
         try:
             context.principal = await services.gate.principal(scope, rule)
+            if services.limits is not None:
+                services.limits.request(context, scope)
         except ApiError as error:
             if http:
                 await refusal(Request(scope), error)(scope, receive, send)

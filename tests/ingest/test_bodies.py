@@ -1,4 +1,4 @@
-"""Compressed bodies, retries, rates, and the media type of errors."""
+"""Compressed bodies, retries, and the media type of errors."""
 
 import gzip
 import json
@@ -11,10 +11,6 @@ import httpx
 import pytest
 import zstandard
 
-from loom_ingest.app import create_app
-from loom_ingest.errors import ApiError
-from loom_ingest.limits import MOST_BUCKETS, RateLimits
-from loom_ingest.settings import Settings
 from tests.ingest.memory import MemoryProducer
 
 GPS: dict[str, Any] = {"device_id": "phone-001", "latitude": 1.5, "longitude": 2.5}
@@ -125,50 +121,6 @@ async def test_a_key_that_is_none(client: httpx.AsyncClient, producer: MemoryPro
         response = await send(client, GPS, **{"Idempotency-Key": key})
         assert (response.status_code, response.json()["code"]) == (400, "INVALID_IDEMPOTENCY_KEY")
     assert producer.records == []
-
-
-# Rates
-
-
-def test_a_bucket_empties_and_fills() -> None:
-    now = 0.0
-    limits = RateLimits(60, 3, lambda: now)
-    for _ in range(3):
-        limits.take(["phone-001"])
-    with pytest.raises(ApiError) as caught:
-        limits.take(["phone-002", "phone-001"])
-    assert (caught.value.status, caught.value.headers["Retry-After"]) == (429, "1")
-    for _ in range(3):
-        limits.take(["phone-002"])
-    now = 1.0
-    limits.take(["phone-001"])
-    with pytest.raises(ApiError):
-        limits.take(["phone-001"])
-    now = 1_000.0
-    for _ in range(3):
-        limits.take(["phone-001"])
-
-
-def test_buckets_are_bounded() -> None:
-    limits = RateLimits(1, 1, lambda: 0.0)
-    for n in range(MOST_BUCKETS + 5):
-        limits.take([f"device-{n}"])
-    assert len(limits._buckets) == MOST_BUCKETS
-
-
-async def test_a_device_that_sends_too_much(producer: MemoryProducer) -> None:
-    settings = Settings(rate_limit_enabled=True, rate_limit_burst_size=2, rate_limit_requests_per_minute=6)
-    app = create_app(settings, producer)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
-        answers = [await send(client, GPS) for _ in range(3)]
-        assert [a.status_code for a in answers] == [201, 201, 429]
-        assert answers[2].json()["code"] == "RATE_LIMITED"
-        assert 1 <= int(answers[2].headers["retry-after"]) <= 10
-        assert answers[2].headers["ratelimit-limit"] == "2"
-        reading = {"device_id": "phone-001", "sensor_type": "light", "value": {"lux": 1}}
-        assert (await send(client, [reading], "/sensor/batch")).status_code == 429
-        assert (await send(client, GPS | {"device_id": "phone-002"})).status_code == 201
-    assert len(producer.records) == 3
 
 
 # Errors

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.ingest.limits.raw import NOBODY
 from tests.ingest.server import LiveServer, live_server
-
-NOBODY = "127.0.0.1:1"
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ import psutil
 
 from tests.ingest.server import LiveServer
 
+NOBODY = "127.0.0.1:1"
+"""Where no broker is."""
 GPS = b'{"device_id":"phone-001","latitude":37.7749,"longitude":-122.4194}'
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.ingest.limits.conftest import NOBODY
-from tests.ingest.limits.raw import connected, dial, head, metric, request, resident_mb, until
+from tests.ingest.limits.raw import NOBODY, connected, dial, head, metric, request, resident_mb, until
 from tests.ingest.server import LiveServer, live_server
 
 MOST = 30
