@@ -4,17 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
-from time import perf_counter
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import (
-    KafkaError,
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-)
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import murmur2
 from aiokafka.protocol.metadata import MetadataRequest
 
@@ -26,6 +19,8 @@ from loom_ingest.errors import (
     RecordTooLargeError,
     TopicUnavailableError,
 )
+from loom_ingest.gathering import TOO_LARGE, Gatherer
+from loom_ingest.gathering import Record as Record
 from loom_ingest.logging import log
 from loom_ingest.metrics import Metrics
 from loom_ingest.settings import MEBIBYTE, Settings
@@ -38,22 +33,14 @@ DELIVER_TIMEOUT_SECONDS: Final = 30.0
 RECONNECT_SECONDS: Final = (0.2, 0.5, 1.0, 2.0)
 LARGEST_RECORD: Final = 16 * MEBIBYTE
 """The broker's own limit, as deploy/ and the embedded broker set it."""
+ENVELOPE_BYTES: Final = 1024
+"""More than a record has beside key and value."""
 BATCH_BYTES: Final = 256 * 1024
 """Of one partition in one request; larger records travel alone."""
-
 
 State = Literal["direct", "spooling", "draining", "full", "unavailable"]
 """Where a record goes now: to the broker; to the spool, the broker being away; to the spool, behind others that go to
 the broker; nowhere, the spool being full; nowhere, there being neither broker nor spool."""
-
-
-class Record(NamedTuple):
-    """One record: the topic's name on the broker, key, value and headers."""
-
-    topic: str
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
 
 
 class Producer(Protocol):
@@ -80,6 +67,9 @@ class Producer(Protocol):
     async def send(self, record: Record) -> None:
         """Return when the broker has `record`; raises an ApiError when it does not."""
 
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        """Send `records`, in their order; None for each that the broker has."""
+
 
 class KafkaProducer:
     """An idempotent aiokafka producer (acks=all) that is replaced whenever the broker stops answering.
@@ -93,11 +83,10 @@ class KafkaProducer:
         self._settings = settings
         self._metrics = metrics
         self._client: AIOKafkaProducer | None = None
+        self._gatherer: Gatherer | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._doubt = asyncio.Event()
         self._told = False
-        self._pending = 0
-        self._pending_bytes = 0
         self._timeout_seconds = settings.kafka_delivery_timeout_ms / 1000
         self._topics = [topic.on_broker(settings.kafka_topic_prefix) for topic in LANDED]
 
@@ -114,7 +103,7 @@ class KafkaProducer:
     @property
     def pending(self) -> int:
         """How many records are not acknowledged yet."""
-        return self._pending
+        return self._gatherer.pending if self._gatherer is not None else 0
 
     async def start(self) -> None:
         """Begin to connect; gives a broker that is there a moment to answer."""
@@ -126,18 +115,20 @@ class KafkaProducer:
 
     async def stop(self) -> None:
         """Deliver what is pending, within the shutdown timeout, and let go of everything."""
-        client, self._client = self._client, None
+        client, gatherer, self._client = self._client, self._gatherer, None
         if self._keeper is not None:
             self._keeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
-        if client is None:
+        if client is None or gatherer is None:
             return
         try:
             async with asyncio.timeout(self._settings.shutdown_timeout_seconds):
+                await gatherer.drain()
                 await client.stop()
         except (KafkaError, TimeoutError) as error:
-            log.warning("kafka_drain_failed", pending=self._pending, reason=type(error).__name__)
+            log.warning("kafka_drain_failed", pending=gatherer.pending, reason=type(error).__name__)
+            gatherer.abandon(error)
             await _abandon(client)
 
     async def send(self, record: Record) -> None:
@@ -146,89 +137,65 @@ class KafkaProducer:
         Raises BrokerUnavailableError within the delivery timeout, OverloadedError, TopicUnavailableError or
         RecordTooLargeError.
         """
-        client, size = self._client, len(record.value)
-        if client is None:
-            self._metrics.failed(record.topic)
-            raise BrokerUnavailableError("Unable to connect to Kafka broker")
-        if (
-            self._pending >= self._settings.kafka_max_pending_records
-            or self._pending_bytes + size > self._settings.kafka_max_pending_bytes
-        ):
-            self._metrics.failed(record.topic)
-            raise OverloadedError(f"{self._pending} records of {self._pending_bytes} bytes wait for the broker")
-        started = perf_counter()
-        self._pending += 1
-        self._pending_bytes += size
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await (await client.send(record.topic, record.value, record.key, headers=record.headers))
-        except (KafkaError, TimeoutError) as error:
-            self._metrics.failed(record.topic, perf_counter() - started)
-            raise self._answer(error, client, record) from error
-        finally:
-            self._pending -= 1
-            self._pending_bytes -= size
-        self._metrics.acknowledged(record.topic, perf_counter() - started)
+        await self._post(record)
+
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        """Send `records`, in their order; None for each that the broker has, else what `send` raises."""
+        sent: list[asyncio.Future[None] | ApiError] = []
+        for record in records:
+            try:
+                sent.append(self._post(record))
+            except ApiError as error:
+                sent.append(error)
+        return await _outcomes(sent)
 
     async def deliver(self, records: Sequence[tuple[int, Record]]) -> list[ApiError | None]:
         """Send records, each with its acceptance in Unix ms, in their order; None for each that the broker has.
 
         Unlike `send` it waits until the broker answers or is lost, so that nothing is sent again while it may arrive.
         """
-        client = self._client
-        if client is None:
+        gatherer = self._gatherer
+        if self._client is None or gatherer is None:
             return [BrokerUnavailableError("Unable to connect to Kafka broker") for _ in records]
-        started = perf_counter()
-        sent: list[asyncio.Future[Any] | ApiError] = []
-        failed: dict[str, ApiError] = {}
-        self._pending += len(records)
-        try:
-            for accepted_ms, record in records:
-                if record.topic in failed:
-                    sent.append(failed[record.topic])
-                    continue
-                try:
-                    async with asyncio.timeout(self._timeout_seconds):
-                        future = await client.send(
-                            record.topic, record.value, record.key, headers=record.headers, timestamp_ms=accepted_ms
-                        )
-                except (KafkaError, TimeoutError) as error:
-                    answer = self._answer(error, client, record)
-                    sent.append(answer)
-                    if not isinstance(answer, RecordTooLargeError):
-                        # What follows on its topic must not overtake it.
-                        failed[record.topic] = answer
-                else:
-                    future.add_done_callback(_retrieve)
-                    sent.append(future)
-            if waiting := [each for each in sent if isinstance(each, asyncio.Future)]:
-                await asyncio.wait(waiting, timeout=DELIVER_TIMEOUT_SECONDS)
-        finally:
-            self._pending -= len(records)
-        outcomes: list[ApiError | None] = []
-        for (_, record), each in zip(records, sent, strict=True):
-            outcome = each if isinstance(each, ApiError) else self._outcome(each, client, record)
-            outcomes.append(outcome)
-            if outcome is None:
-                self._metrics.drained(record.topic, perf_counter() - started)
-            else:
-                self._metrics.failed(record.topic, perf_counter() - started)
-        return outcomes
+        return await _outcomes(
+            [
+                _too_large(record) or gatherer.post(record, DELIVER_TIMEOUT_SECONDS, accepted_ms)
+                for accepted_ms, record in records
+            ]
+        )
 
-    def _outcome(self, future: "asyncio.Future[Any]", client: AIOKafkaProducer, record: Record) -> ApiError | None:
-        if not future.done():
-            return self._answer(TimeoutError(), client, record)
-        if future.cancelled():
-            return BrokerUnavailableError("Unable to connect to Kafka broker")
-        error = future.exception()
-        return None if error is None else self._answer(error, client, record)
+    def _post(self, record: Record) -> "asyncio.Future[None]":
+        """The future of `record`, which is on its way then; raises what is known at once."""
+        gatherer, settings = self._gatherer, self._settings
+        if self._client is None or gatherer is None:
+            self._metrics.failed(record.topic)
+            raise BrokerUnavailableError("Unable to connect to Kafka broker")
+        if (
+            gatherer.pending >= settings.kafka_max_pending_records
+            or gatherer.pending_bytes + len(record.value) > settings.kafka_max_pending_bytes
+        ):
+            self._metrics.failed(record.topic)
+            raise OverloadedError(f"{gatherer.pending} records of {gatherer.pending_bytes} bytes wait for the broker")
+        if refusal := _too_large(record):
+            self._metrics.failed(record.topic)
+            raise refusal
+        return gatherer.post(record, self._timeout_seconds)
 
-    def _answer(self, error: BaseException, client: AIOKafkaProducer, record: Record) -> ApiError:
-        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+    def _settled(self, topic: str, seconds: float, delivered: bool, spooled: bool) -> None:
+        if not delivered:
+            self._metrics.failed(topic, seconds)
+        elif spooled:
+            self._metrics.drained(topic, seconds)
+        else:
+            self._metrics.acknowledged(topic, seconds)
+
+    def _answer(self, error: BaseException, record: Record) -> ApiError:
+        client = self._client
+        if isinstance(error, TOO_LARGE):
             return RecordTooLargeError(record.topic, len(record.value))
         if isinstance(error, UnknownTopicOrPartitionError | TopicAuthorizationFailedError):
             return TopicUnavailableError(record.topic)
-        if self.connected and client.client.cluster.partitions_for_topic(record.topic) is None:
+        if client is not None and client.client.cluster.partitions_for_topic(record.topic) is None:
             return TopicUnavailableError(record.topic)
         self._doubt.set()
         if isinstance(error, TimeoutError):
@@ -256,12 +223,16 @@ class KafkaProducer:
                 await _abandon(client)
                 raise
             attempt, self._told = 0, False
+            gatherer = self._gatherer = Gatherer(
+                client, _place, self._answer, self._settled, self._settings.kafka_linger_ms / 1000
+            )
             self._client = client
             self._metrics.kafka_connected.set(1)
             log.info("kafka_connected", bootstrap_servers=self._settings.kafka_bootstrap_servers)
-            reason = await self._watch(client)
+            reason = await self._watch(client, gatherer)
             self._client = None
             self._say_lost(reason)
+            gatherer.abandon(KafkaError(reason))
             await _abandon(client)
 
     def _say_lost(self, reason: str) -> None:
@@ -274,11 +245,11 @@ class KafkaProducer:
             "kafka_unavailable",
             bootstrap_servers=self._settings.kafka_bootstrap_servers,
             reason=reason,
-            pending=self._pending,
+            pending=self.pending,
             remedy="start the broker, or set LOOM_KAFKA_BOOTSTRAP_SERVERS; the service reconnects by itself",
         )
 
-    async def _watch(self, client: AIOKafkaProducer) -> str:
+    async def _watch(self, client: AIOKafkaProducer, gatherer: Gatherer) -> str:
         """Return, with the reason, when `client` lost its broker."""
         while True:
             with contextlib.suppress(TimeoutError):
@@ -288,6 +259,8 @@ class KafkaProducer:
             sender = client._sender.sender_task
             if sender is None or sender.done():
                 return "the producer's sender ended"
+            if gatherer.broken is not None:
+                return f"{type(gatherer.broken).__name__} of a batch"
             if not await _answers(client):
                 return "no broker answers"
 
@@ -317,10 +290,29 @@ def _positive_hash(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
 
 
-def _retrieve(future: "asyncio.Future[Any]") -> None:
-    """Of a batch that is given up nobody else asks for the errors."""
-    if not future.cancelled():
-        future.exception()
+def _place(key: bytes, count: int) -> int:
+    """The partition of `key`, of `count` that are numbered from 0."""
+    return _positive_hash(key) % count
+
+
+def _too_large(record: Record) -> RecordTooLargeError | None:
+    """The refusal of a record that no broker of Loom's takes."""
+    if len(record.value) + len(record.key) + ENVELOPE_BYTES <= LARGEST_RECORD:
+        return None
+    return RecordTooLargeError(record.topic, len(record.value))
+
+
+async def _outcomes(sent: "Sequence[asyncio.Future[None] | ApiError]") -> list[ApiError | None]:
+    """None for each that the broker has, else why not."""
+    if waiting := [each for each in sent if isinstance(each, asyncio.Future)]:
+        await asyncio.wait(waiting)
+    outcomes: list[ApiError | None] = []
+    for each in sent:
+        failure = each.exception() if isinstance(each, asyncio.Future) else each
+        if failure is not None and not isinstance(failure, ApiError):
+            raise failure
+        outcomes.append(failure)
+    return outcomes
 
 
 async def _answers(client: AIOKafkaProducer) -> bool:
@@ -345,7 +337,10 @@ async def _abandon(client: AIOKafkaProducer) -> None:
     if sender is not None:
         # It would end a transaction, and there is none.
         sender.remove_done_callback(client._sender._fail_all)
-        client._message_accumulator.fail_all(KafkaError("the broker is away"))
+        accumulator = client._message_accumulator
+        # What waits for another attempt is not among the pending, and its callback takes it from there.
+        accumulator._pending_batches.update(b for each in accumulator._batches.values() for b in each if b.retry_count)
+        accumulator.fail_all(KafkaError("the broker is away"))
         # The first cancellation makes the sender wait for its requests, the second ends that.
         for _ in range(2):
             sender.cancel()

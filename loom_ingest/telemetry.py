@@ -212,6 +212,14 @@ class TracedProducer:
         finally:
             self._tracing.sent(record, state, began_ns, failure)
 
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        """Send `records`, in their order; None for each that the broker or the spool has."""
+        began_ns, state = time.time_ns(), self._producer.state
+        outcomes = await self._producer.send_all(records)
+        for record, outcome in zip(records, outcomes, strict=True):
+            self._tracing.sent(record, state, began_ns, outcome)
+        return outcomes
+
 
 class Telling(SpanExporter):
     """Counts what the collector took, and says once when it is away and once when it is back."""

@@ -162,6 +162,31 @@ class SpoolingProducer:
             done = self._append(record, accepted_ms)
         await done
 
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        """Send `records`, in their order; None for each that the broker or the spool has."""
+        flights = [self._flights.get(record.key) for record in records]
+        if not self.connected or self.held or any(flight is not None and flight.waiting for flight in flights):
+            outcomes = await asyncio.gather(*map(self.send, records), return_exceptions=True)
+            return [_told(outcome) for outcome in outcomes]
+        accepted_ms = time.time_ns() // 1_000_000
+        for record in records:
+            self._flights.setdefault(record.key, _Flight()).count += 1
+        written: dict[int, asyncio.Future[None]] = {}
+        try:
+            told = await self._kafka.send_all(records)
+            for index, outcome in enumerate(told):
+                if isinstance(outcome, BrokerUnavailableError):
+                    written[index] = self._append(records[index], accepted_ms)
+        finally:
+            for record in records:
+                flight = self._flights[record.key]
+                flight.count -= 1
+                if not flight.count:
+                    self._land(record.key, flight)
+        for index, done in written.items():
+            told[index] = _told((await asyncio.gather(done, return_exceptions=True))[0])
+        return told
+
     def _land(self, key: bytes, flight: _Flight) -> None:
         del self._flights[key]
         for record, accepted_ms, done in flight.waiting:
@@ -222,6 +247,7 @@ class SpoolingProducer:
                 taken += 1
             else:
                 waits = waits or outcome
+        self._metrics.spool_drained.inc(taken)
         done = 0
         for spooled in batch:
             if spooled.seq not in spool.delivered:
@@ -230,7 +256,6 @@ class SpoolingProducer:
         if done:
             await spool.acknowledge(done)
             spool.delivered = {seq for seq in spool.delivered if seq > done}
-        self._metrics.spool_drained.inc(taken)
         if waits is not None:
             if self.connected:
                 self._remind(reason=waits.message, code=waits.code.value)
@@ -256,6 +281,12 @@ class SpoolingProducer:
         if time.monotonic() - self._reminded > REMIND_SECONDS:
             self._reminded = time.monotonic()
             log.warning("spool_drain_waits", records=self.held, **why)
+
+
+def _told(outcome: BaseException | None) -> ApiError | None:
+    if outcome is not None and not isinstance(outcome, ApiError):
+        raise outcome
+    return outcome
 
 
 def producer_for(settings: Settings, metrics: Metrics) -> Producer:

@@ -1,10 +1,11 @@
 """A producer that keeps what it is given, for tests of everything before the broker."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from loom_ingest.errors import ApiError
-from loom_ingest.producer import Record, State
+from loom_ingest.producer import Producer, Record, State
 
 
 class MemoryProducer:
@@ -29,6 +30,9 @@ class MemoryProducer:
             raise self.failure
         self.records.append(record)
 
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        return await outcomes_of(self, records)
+
     @property
     def state(self) -> State:
         return "direct" if self.connected else "unavailable"
@@ -36,3 +40,16 @@ class MemoryProducer:
     @property
     def messages(self) -> list[dict[str, Any]]:
         return [json.loads(record.value) for record in self.records]
+
+
+async def outcomes_of(producer: Producer, records: Sequence[Record]) -> list[ApiError | None]:
+    """What `send` says of each."""
+    outcomes: list[ApiError | None] = []
+    for record in records:
+        try:
+            await producer.send(record)
+        except ApiError as error:
+            outcomes.append(error)
+        else:
+            outcomes.append(None)
+    return outcomes

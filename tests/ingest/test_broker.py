@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import secrets
 import signal
 import time
 import uuid
@@ -9,10 +10,19 @@ import uuid
 import httpx
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # not in its __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+)
 
 from loom_contracts.topics.device import GPS_RAW, HEARTRATE_RAW
 from loom_contracts.topics.registry import LANDED
-from loom_ingest.producer import partition_of
+from loom_ingest.errors import RecordTooLargeError
+from loom_ingest.metrics import Metrics
+from loom_ingest.producer import KafkaProducer, Record, partition_of
+from loom_ingest.settings import Settings
 from loom_platform.topics import create_topics
 from tests.ingest.conftest import read_partitions, read_topic
 from tests.ingest.own_broker import OwnBroker
@@ -81,6 +91,30 @@ def test_the_largest_audio_is_stored(live_url: str, bootstrap_servers: str, inge
         r for r in read_topic(bootstrap_servers, f"{ingest_prefix}.device.audio.raw") if r.key == device.encode()
     ]
     assert len(json.loads(record.value)["chunk_data"]) == len(body)
+
+
+async def test_a_limit_of_the_broker_costs_only_what_is_beyond_it(bootstrap_servers: str) -> None:
+    """Of records that travelled together with one that is too large, and of those after it, none is lost."""
+    prefix = f"small{uuid.uuid4().hex[:8]}"
+    topic = GPS_RAW.on_broker(prefix)
+    create_topics(bootstrap_servers, prefix=prefix, topics=[GPS_RAW], partitions=1)
+    limit = ConfigEntry("max.message.bytes", "2000", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[limit])
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(timeout=20)
+    settings = Settings(kafka_bootstrap_servers=bootstrap_servers, kafka_topic_prefix=prefix)
+    producer = KafkaProducer(settings, Metrics())
+    await producer.start()
+    records = [Record(topic, b"phone-001", secrets.token_bytes(3000 if n in (3, 7) else 300), []) for n in range(12)]
+    outcomes = await producer.send_all(records)
+    assert [n for n, outcome in enumerate(outcomes) if isinstance(outcome, RecordTooLargeError)] == [3, 7]
+    assert len([outcome for outcome in outcomes if outcome is None]) == 10
+    after = [Record(topic, b"phone-001", b"%d" % n, []) for n in range(5)]
+    assert await producer.send_all(after) == [None] * 5
+    await producer.stop()
+    stored = [record.value for record in read_topic(bootstrap_servers, topic)]
+    assert stored == [record.value for n, record in enumerate(records) if n not in (3, 7)] + [r.value for r in after]
 
 
 def test_a_shutdown_answers_what_it_took(bootstrap_servers: str, ingest_prefix: str) -> None:

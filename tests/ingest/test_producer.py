@@ -3,10 +3,12 @@
 import time
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from loom_ingest.errors import BrokerUnavailableError, Code, OverloadedError
+from loom_ingest.gathering import Gatherer
 from loom_ingest.metrics import Metrics
-from loom_ingest.producer import KafkaProducer, Record, partition_of
+from loom_ingest.producer import KafkaProducer, Record, _place, partition_of
 from loom_ingest.settings import MEBIBYTE, Settings
 
 NOBODY = "127.0.0.1:1"
@@ -29,8 +31,10 @@ async def test_what_is_in_flight_is_bounded(records: int, size: int) -> None:
         kafka_bootstrap_servers=NOBODY, kafka_max_pending_records=10_000, kafka_max_pending_bytes=MEBIBYTE
     )
     producer = KafkaProducer(settings, Metrics())
-    producer._client = object()
-    producer._pending = records
+    client = AIOKafkaProducer(bootstrap_servers=NOBODY)
+    producer._client = client
+    producer._gatherer = Gatherer(client, _place, producer._answer, producer._settled, 0)
+    producer._gatherer.pending = records
     with pytest.raises(OverloadedError) as caught:
         await producer.send(Record("device.audio.raw", b"phone-001", b"x" * size, []))
     assert (caught.value.status, caught.value.code, caught.value.headers) == (
@@ -38,6 +42,7 @@ async def test_what_is_in_flight_is_bounded(records: int, size: int) -> None:
         Code.OVERLOADED,
         {"Retry-After": "1"},
     )
+    await client.stop()
 
 
 def test_a_key_has_one_partition() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from loom_ingest.errors import ApiError, BrokerUnavailableError
 from loom_ingest.producer import Record, State
+from tests.ingest.memory import outcomes_of
 
 
 class MemoryBroker:
@@ -45,6 +46,9 @@ class MemoryBroker:
         if record.value in self.refusing:
             raise self.refusing[record.value]
         self.records.append(record)
+
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        return await outcomes_of(self, records)
 
     async def deliver(self, records: Sequence[tuple[int, Record]]) -> list[ApiError | None]:
         self.batches.append(len(records))
