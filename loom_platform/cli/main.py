@@ -15,6 +15,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("offsets", "offsets"),
     ("deadletters", "deadletters"),
     ("versions", "versions"),
+    ("stages", "stages"),
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),

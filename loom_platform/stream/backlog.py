@@ -14,6 +14,7 @@ from loom_platform.stream import lease, offsets, topics
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect
 from loom_platform.stream.errors import OffsetOutOfRangeError, TopicMissingError, TopicRecreatedError
+from loom_platform.stream.pauses import paused
 from loom_platform.stream.report import Lag
 from loom_platform.stream.source import admin_client, broker_config
 from loom_platform.stream.topics import TopicState
@@ -106,12 +107,13 @@ def _lags(
         stored.setdefault((stage, topic), {})[partition] = (topic_id, offset)
     timers = {(s, v): (due, first) for s, v, due, first in connection.execute(_TIMERS, (names,)).fetchall()}
     live = {row[0] for row in connection.execute(lease.LIVE).fetchall()}
+    pauses = paused(connection, names)
     lags: dict[str, Lag] = {}
     for stage in stages:
         topic = stage.source.on_broker(config.topic_prefix)
         due, first = timers.get((stage.name, stage.version), (0, None))
         state = states[topic]
-        messages, positions, halted = 0, {}, None
+        messages, positions, halted = 0, {}, pauses.get(stage.name)
         if isinstance(state, str):
             halted = state
         else:

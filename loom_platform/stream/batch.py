@@ -18,6 +18,7 @@ from loom_platform.stream.apply import Applied, apply, finish, halves
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.decode import Decoded
 from loom_platform.stream.errors import TooLargeError
+from loom_platform.stream.pauses import Threshold, TooManyDeadLettersError, tolerated
 from loom_platform.stream.sink import Sink, dead_letter, encode
 from loom_platform.stream.source import Records
 from loom_platform.stream.writer import Writer
@@ -96,6 +97,7 @@ class BatchRunner:
         self._topic_id = topic_id
         self._writer = Writer(connection)
         self._topic = stage.source.on_broker(config.topic_prefix)
+        self._threshold = Threshold(stage)
 
     def run(
         self, records: Records, decoded: Decoded, spans: Mapping[int, tuple[int, int]], due: pl.DataFrame
@@ -103,7 +105,8 @@ class BatchRunner:
         """Process `records`, decoded, and `due` timers, and move the offsets by `spans`, in one transaction.
 
         Raises FencedError or LeaseLostError when another run is ahead, DependencyError or psycopg.OperationalError
-        when the batch is to be tried again; in either case nothing was written.
+        when the batch is to be tried again, TooManyDeadLettersError when the stage is to be paused; in each case
+        nothing was written.
         """
         # What must not happen inside a transaction (partitions) is done as soon as the days are known: for landed
         # and most derived rows they are the batch's own.
@@ -142,10 +145,20 @@ class BatchRunner:
             if stage.context:
                 connection.execute(LOCK_STAGE, (stage.name,))
             steps(decoded.frame, due, poison, outcome)
+            self._judge(len(records), poison)
             self._bury(records, poison)
             config.on_point("before-commit")
         outcome.dead_letters = len(poison)
+        self._threshold.add(len(records), len(poison))
         return outcome
+
+    def _judge(self, records: int, poison: Mapping[int, tuple[str, str]]) -> None:
+        """Raise TooManyDeadLettersError, unless a person said that many are in order now."""
+        try:
+            self._threshold.check(records, poison)
+        except TooManyDeadLettersError:
+            if not tolerated(self._connection, self._stage.name):
+                raise
 
     def _steps_in_parts(
         self, frame: pl.DataFrame, due: pl.DataFrame, poison: dict[int, tuple[str, str]], outcome: Outcome

@@ -20,6 +20,7 @@ from loom_platform.stream.decode import Decoded, decode
 from loom_platform.stream.errors import ProduceError, TopicRecreatedError
 from loom_platform.stream.landed import Landed
 from loom_platform.stream.lease import Lease
+from loom_platform.stream.pauses import StagePausedError, TooManyDeadLettersError, pause, paused
 from loom_platform.stream.reader import Reader
 from loom_platform.stream.sink import Sink
 from loom_platform.stream.source import FIRST_WAIT_SECONDS, OffsetsMovedError, PartitionsAddedError, Records, Source
@@ -69,12 +70,20 @@ class Worker:
         self._look_at = 0.0
 
     def run(self) -> None:
-        """Work until the stop event is set. Broken dependencies are waited for; other errors are raised."""
+        """Work until the stop event is set, or the stage is paused.
+
+        Broken dependencies are waited for; other errors are raised.
+        """
         backoff = _BACKOFF_FIRST
         while not self._stop.is_set():
             worked = self.statistics.summary().batches
             try:
                 self._session()
+            except StagePausedError as error:
+                # Its reason can hold a part of a record, which no log may.
+                log.warning("stage %s is paused; `loom lag` tells why", self.stage.name)
+                self.statistics.wait(str(error))
+                return
             except AWAY as error:
                 if self.statistics.summary().batches > worked:
                     backoff = _BACKOFF_FIRST
@@ -100,6 +109,7 @@ class Worker:
             reader = Reader(lambda: self._read(source))
             try:
                 register(connection, stage)
+                self._heed_pause(connection)
                 self._loop(connection, source, sink, reader)
             finally:
                 reader.close()
@@ -140,14 +150,31 @@ class Worker:
             self._config.on_point("polled")
             if len(records) and not self._wait_landed(connection, records):
                 return
-            self._work(runner, source, records, decoded, due)
+            self._work(connection, runner, source, records, decoded, due)
 
-    def _work(self, runner: BatchRunner, source: Source, records: Records, decoded: Decoded, due: pl.DataFrame) -> None:
+    def _heed_pause(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise StagePausedError when the stage is paused."""
+        if told := paused(connection, [self.stage.name]):
+            raise StagePausedError(told[self.stage.name])
+
+    def _work(
+        self,
+        connection: psycopg.Connection[Any],
+        runner: BatchRunner,
+        source: Source,
+        records: Records,
+        decoded: Decoded,
+        due: pl.DataFrame,
+    ) -> None:
         # Offsets can have holes (transaction markers, compaction): the fence is on what this run has stored before.
         spans = {p: (self._positions[p], end) for p, (_, end) in records.spans.items()}
         started = time.monotonic()
         try:
             outcome = runner.run(records, decoded, spans, due)
+        except TooManyDeadLettersError as error:
+            pause(connection, self.stage.name, "stage", error.reason)
+            self._heed_pause(connection)
+            raise
         except psycopg.Error:
             # It may have been too much for the server's time limits: then it would be for ever.
             self._rows = max(1, min(self._rows, len(records)) // 2)
@@ -178,6 +205,7 @@ class Worker:
     def _renew(self, connection: psycopg.Connection[Any]) -> None:
         if time.monotonic() >= self._renew_at:
             self._lease.renew(connection)
+            self._heed_pause(connection)
             self._renew_at = time.monotonic() + self._config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
 
     def _look_at_topic(self, source: Source, topic_id: str) -> None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,9 +17,10 @@ from loom_models.stage import BatchPolicy, Stage
 from loom_platform.stream.api import StreamConfig, run_stream
 from tests.stream.stages import LANDING, running_total, twice
 
-POLICY = BatchPolicy(max_rows=30, max_wait=timedelta(milliseconds=10))
+# One record in eleven is poison on purpose: a stage with such a source says that this is normal.
+POLICY = BatchPolicy(max_rows=30, max_wait=timedelta(milliseconds=10), error_threshold=0.5)
 STAGES: dict[str, Stage] = {
-    LANDING.name: LANDING,
+    LANDING.name: replace(LANDING, policy=replace(LANDING.policy, error_threshold=0.5)),
     "twice": twice(policy=POLICY),
     "total": running_total(policy=POLICY),
 }

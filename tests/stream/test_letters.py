@@ -122,6 +122,9 @@ def test_many_letters_go_batch_by_batch_and_a_stop_leaves_the_rest(bench: Bench)
     def refuse(batch: pl.DataFrame, context: Context) -> Output:
         return Output({}, poison=dict.fromkeys(batch["message_id"], "no"))
 
+    bench.execute(
+        "INSERT INTO stage_pauses (stage, tolerate_until) VALUES (%s, now() + interval '1 hour')", LANDING.name
+    )
     bench.drain(replace(LANDING, transform=refuse))
     assert len(open_letters(bench)) == 1_000
     stop = threading.Event()
