@@ -50,4 +50,6 @@ class Workout(Message):
     average_heart_rate_bpm: float | None = Field(None, ge=0.0, description="Mean pulse, beats per minute.")
     maximum_heart_rate_bpm: float | None = Field(None, ge=0.0, description="Greatest pulse, beats per minute.")
     route_points: Count | None = Field(None, description="Positions of its route, which are on device.sensor.gps.raw.")
-    details: JsonObject | None = Field(None, description="All that was said of it but its route, in the client's words.")
+    details: JsonObject | None = Field(
+        None, description="All that was said of it but its route, in the client's words."
+    )

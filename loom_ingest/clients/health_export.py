@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from loom_contracts.topics.device import HEARTRATE_RAW, STEPS_RAW
 from loom_contracts.topics.phone import HEALTH_METRIC_RAW
 from loom_ingest.accept import context_of, services_of
+from loom_ingest.clients.anybody import text_of
 from loom_ingest.clients.health_workouts import workout_drafts
 from loom_ingest.clients.large import large_bodies
 from loom_ingest.clients.loose import label, moment, number, present, storable
@@ -99,7 +100,7 @@ async def health_export(request: Request) -> Response:
         try:
             drafts = export_drafts(from_json(body), interval, datetime.now(UTC))
         except ValueError as error:
-            text = body.decode("utf-8", "replace")
+            text = text_of(body)
             drafts = iter(unrecognized_pieces(CLIENT, f"not JSON: {error}", text) if text else [])
         records = await take_many(request, CLIENT, [device_id], ((device_id, draft) for draft in drafts))
     return Response(f'{{"status":"success","records":{records}}}', media_type="application/json")

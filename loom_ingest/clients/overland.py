@@ -17,6 +17,7 @@ from loom_contracts.topics.device_system import WIFI_RAW
 from loom_contracts.topics.phone import LOCATION_REPORT_RAW, MOTION_ACTIVITY_RAW, TRIP_RAW, VISIT_RAW
 from loom_ingest.accept import context_of, services_of
 from loom_ingest.access.principal import Principal
+from loom_ingest.clients.anybody import text_of
 from loom_ingest.clients.identities import Identities
 from loom_ingest.clients.large import large_bodies
 from loom_ingest.clients.loose import count, label, moment, number, present, storable
@@ -87,7 +88,7 @@ async def overland(request: Request) -> Response:
             batch = from_json(body)
         except ValueError as error:
             device_id = names.of(None)
-            text = body.decode("utf-8", "replace")
+            text = text_of(body)
             kept = [(device_id, d) for d in unrecognized_pieces(CLIENT, f"not JSON: {error}", text)] if text else []
             await take_many(request, CLIENT, [device_id], kept)
         else:

@@ -94,15 +94,6 @@ def phone(client: httpx.AsyncClient, producer: MemoryProducer) -> Service:
     return Service(client, producer, "", "")
 
 
-async def test_an_export_is_on_the_broker(service: Service) -> None:
-    export = metrics("heart_rate", "bpm", {"date": "2026-01-15 08:30:00 +0100", "Avg": 70}, {"date": "never"})
-    export["data"]["workouts"] = [RUN_V2]
-    assert await post(service, export, "hae-0") == 8
-    assert [m["route_points"] for m in sent(service, WORKOUT, "hae-0")] == [2]
-    assert len(sent(service, GPS, "hae-0")) == 2
-    assert [m["client"] for m in sent(service, KEPT, "hae-0")] == ["health_auto_export"]
-
-
 async def test_the_pulse_goes_to_its_topic_with_its_extremes_beside(phone: Service) -> None:
     entry = {"date": "2026-01-15 08:30:00 +0100", "Min": 64, "Avg": 72.5, "Max": 88, "source": "Jan's Watch|iPhone"}
     dead = {"date": "2026-01-15 08:31:00 +0100", "Min": 0, "Avg": 0.5, "Max": 1}

@@ -67,14 +67,6 @@ def phone(client: httpx.AsyncClient, producer: MemoryProducer) -> Service:
     return Service(client, producer, "", "")
 
 
-async def test_a_batch_is_on_the_broker(service: Service) -> None:
-    points = [point("over-0", f"2026-01-15T08:00:{i % 60:02}Z", altitude=i) for i in range(1_000)]
-    await post(service, {"locations": [*points, point("over-0", action="visit"), {"properties": 1}]})
-    assert len({m["message_id"] for m in sent(service, GPS, "over-0")}) == 1_000
-    assert [m["latitude"] for m in sent(service, VISIT, "over-0")] == [37.3318]
-    assert [m["client"] for m in sent(service, KEPT, "over-0")] == ["overland"]
-
-
 async def test_a_position_goes_to_the_topics_of_its_parts(phone: Service) -> None:
     await post(phone, {"locations": [point("over-1")]})
     (fix,) = sent(phone, GPS, "over-1")
