@@ -124,6 +124,11 @@ def parts_of(bucket_id: str) -> tuple[str, str]:
     return client or UNKNOWN, hostname or UNKNOWN
 
 
+def valid_name(bucket_id: str) -> bool:
+    """Whether a bucket may be called so."""
+    return 0 < len(bucket_id) <= LONGEST_LABEL and "\x00" not in bucket_id
+
+
 def label(text: str) -> str:
     """`text` as a label of the contract."""
     return re.sub("\x00", "", text)[:LONGEST_LABEL] or UNKNOWN

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
+from loom_contracts.payloads.common import JsonObject
 from loom_ingest.openapi import ERRORS, ErrorAnswer
 
 _EVENT: Final = {
@@ -67,7 +68,7 @@ class NewBucket(BaseModel):
     type: str = Field(description="Type of its events.")
     client: str = Field(description="The watcher.")
     hostname: str = Field(description="Its computer; `!local` is the server's.")
-    data: dict[str, Any] | None = None
+    data: JsonObject | None = None
 
 
 class BucketUpdate(BaseModel):
@@ -76,7 +77,7 @@ class BucketUpdate(BaseModel):
     type: str | None = None
     client: str | None = None
     hostname: str | None = None
-    data: dict[str, Any] | None = None
+    data: JsonObject | None = None
 
 
 class Query(BaseModel):
@@ -86,10 +87,22 @@ class Query(BaseModel):
     query: list[str]
 
 
-EVENT: Final[dict[str, Any]] = {"schema": {"type": "object"}, "example": _EVENT}
-"""Any object: what is no event is kept as it came, because the client would throw it away."""
+EVENT: Final[dict[str, Any]] = {"schema": {}, "example": _EVENT}
+"""Anything: what is no event is kept as it came, because the client would throw it away."""
 EVENTS: Final[dict[str, Any]] = {"schema": {"type": ["array", "object"]}, "example": [_EVENT]}
-IMPORT: Final[dict[str, Any]] = {"schema": {"type": "object"}, "example": _EXPORT}
+_IMPORTED: Final = {
+    "type": "object",
+    "properties": {"events": {"type": "array", "items": {}}},
+    "description": "A bucket as GET /api/0/buckets/{bucket_id} has it, with its events.",
+}
+IMPORT: Final[dict[str, Any]] = {
+    "schema": {
+        "type": "object",
+        "properties": {"buckets": {"type": "object", "additionalProperties": _IMPORTED}},
+        "required": ["buckets"],
+    },
+    "example": _EXPORT,
+}
 SETTING: Final[dict[str, Any]] = {"schema": {}, "example": "09:00"}
 
 _BUCKET_ID: Final = {
@@ -141,7 +154,6 @@ def operation(
     event: bool = False,
     key: bool = False,
     errors: tuple[int, ...] = (),
-    form: bool = False,
 ) -> dict[str, Any]:
     """Keywords of a route: the model of its answer and what it means, its parameters, its body, its errors."""
     named = [p for p, there in ((_BUCKET_ID, bucket), (_EVENT_ID, event), (_KEY, key)) if there]
@@ -152,21 +164,19 @@ def operation(
         content = {"schema": body.model_json_schema(), "example": _BUCKET} if isinstance(body, type) else body
         codes |= {422} if model else set()
         extra["requestBody"] = {"required": True, "content": {"application/json": content}}
-        if form:
-            file = {"type": "string", "contentMediaType": "application/json"}
-            schema = {"type": "object", "properties": {"buckets.json": file}, "required": ["buckets.json"]}
-            extra["requestBody"]["content"]["multipart/form-data"] = {"schema": schema}
     responses: dict[int | str, dict[str, Any]] = {200: {"model": answer, "description": says}}
     for code in sorted(codes):
         responses[code] = ERRORS.get(code) or {"model": ErrorAnswer, "description": _SAYS[code]}
+    if 304 in responses:
+        responses[304] = {"description": _SAYS[304]}
     if bucket:
         responses.setdefault(404, {"model": ErrorAnswer, "description": _SAYS[404]})
     return {"status_code": 200, "responses": responses, "openapi_extra": extra}
 
 
 _SAYS: Final = {
+    304: "It is there already.",
     400: "A parameter is missing or wrong.",
     401: "No key, or one that does not count.",
     404: "There is no such bucket or event.",
-    501: "Loom does not do this.",
 }

@@ -18,9 +18,10 @@ from pydantic_core import from_json
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from loom_contracts.payloads.common import check_json
 from loom_ingest.accept import services_of
 from loom_ingest.body import ENCODINGS, LARGEST_ZSTD_WINDOW
-from loom_ingest.clients.activitywatch.buckets import UNKNOWN
+from loom_ingest.clients.activitywatch.buckets import LONGEST_LABEL, UNKNOWN, valid_name
 from loom_ingest.clients.activitywatch.events import EventError, moment_of
 from loom_ingest.clients.activitywatch.scan import Buffer, ScanError, after_space, elements, members, release
 from loom_ingest.clients.activitywatch.writing import AT_ONCE, Description, insert_stream, make_bucket
@@ -211,24 +212,34 @@ def _bucket(buffer: Buffer, name: str, position: int) -> Found:
     events = None
     for key, begin, end in members(buffer, position):
         if key == "events":
-            events = begin if buffer[begin : begin + 1] == b"[" else None
+            if buffer[begin : begin + 1] != b"[":
+                raise ScanError(f"events are an array, and at byte {begin} is none")
+            events = begin
             release(buffer, end)
         elif end - begin <= LARGEST_DESCRIPTION:
             said[key] = from_json(buffer[begin:end])
     texts = {key: value for key, value in said.items() if isinstance(value, str) and value}
+    bucket_id = texts.get("id", name)
+    if not valid_name(bucket_id):
+        raise ScanError(
+            f"the bucket's id before byte {position} is longer than {LONGEST_LABEL} characters, or has a NUL"
+        )
     try:
         created = moment_of(said.get("created"))
     except EventError:
         created = None
-    data = said.get("data")
+    try:
+        data = check_json(said["data"]) if isinstance(said.get("data"), dict) else {}
+    except ValueError:
+        data = {}
     description = Description(
         texts.get("type", UNKNOWN),
         texts.get("client", UNKNOWN),
         texts.get("hostname", UNKNOWN),
-        data if isinstance(data, dict) else {},
+        data,
         created,
     )
-    return Found(texts.get("id", name), description, events)
+    return Found(bucket_id, description, events)
 
 
 async def _chunks(buffer: Buffer, position: int) -> AsyncIterator[list[Any]]:

@@ -16,7 +16,7 @@ from loom_ingest import VERSION
 from loom_ingest.accept import admit, context_of, services_of
 from loom_ingest.body import read_json
 from loom_ingest.clients.activitywatch import documents, reading, writing
-from loom_ingest.clients.activitywatch.buckets import LONGEST_LABEL, Bucket, label
+from loom_ingest.clients.activitywatch.buckets import LONGEST_LABEL, Bucket, label, valid_name
 from loom_ingest.clients.activitywatch.documents import operation
 from loom_ingest.clients.activitywatch.events import EventError, moment_of
 from loom_ingest.clients.activitywatch.importing import import_body
@@ -30,6 +30,8 @@ router = APIRouter(prefix="/api/0", tags=["clients"], route_class=IngestRoute)
 
 M = TypeVar("M", bound=BaseModel)
 
+FIRST_BYTES: Final = 32 * 1024
+"""Of an answer that is sent in pieces: read before it begins, so that what fails until then is an answer of its own."""
 _MACHINES: Final = UUID("5a6c3d4e-97f1-5d0b-9a53-2f4c1be0a7d6")
 _NO_SETTINGS: Final = "Loom keeps no settings of ActivityWatch; its own are LOOM_ variables"
 _BUCKET: Final = "/buckets/{bucket_id}"
@@ -59,7 +61,7 @@ async def bucket(request: Request) -> Response:
 
 @router.post(
     _BUCKET,
-    **operation(dict[str, Any], "It is made.", body=documents.NewBucket),
+    **operation(dict[str, Any], "It is made.", body=documents.NewBucket, errors=(304,)),
 )
 async def create_bucket(request: Request) -> Response:
     """Make a bucket; 304 when it is there."""
@@ -186,7 +188,7 @@ async def export_all(request: Request) -> Response:
     return await _stream(reading.exported(watch, found), "aw-buckets-export.json")
 
 
-@router.post("/import", **operation(None, "All of it is stored.", body=documents.IMPORT, bucket=False, form=True))
+@router.post("/import", **operation(None, "All of it is stored.", body=documents.IMPORT, bucket=False))
 async def import_all(request: Request) -> Response:
     """Take an export, as JSON or as a form with a file; events that are there already are not stored again."""
     await import_body(request)
@@ -194,13 +196,13 @@ async def import_all(request: Request) -> Response:
 
 
 @router.post(
-    "/query/", **operation(None, "Never.", body=documents.Query, bucket=False, errors=(501,)), response_model=None
+    "/query/", **operation(None, "Never.", body=documents.Query, bucket=False, errors=(404,)), response_model=None
 )
 async def query(request: Request) -> Response:
     """Loom does not speak ActivityWatch's query language; its tables can be asked in SQL."""
     await _model(request, documents.Query)
     raise ApiError(
-        501,
+        404,
         Code.NOT_IMPLEMENTED,
         "Loom does not answer ActivityWatch's queries; ask digital_activitywatch_events in SQL",
         extra={"type": "QueryException"},
@@ -220,12 +222,12 @@ async def setting(_: Request) -> Response:
 
 
 @router.post(
-    "/settings/{key}", **operation(None, "Never.", body=documents.SETTING, bucket=False, key=True, errors=(501,))
+    "/settings/{key}", **operation(None, "Never.", body=documents.SETTING, bucket=False, key=True, errors=(404,))
 )
 async def set_setting(request: Request) -> Response:
     """Loom keeps no settings of ActivityWatch."""
     await _body(request)
-    raise ApiError(501, Code.NOT_IMPLEMENTED, _NO_SETTINGS)
+    raise ApiError(404, Code.NOT_IMPLEMENTED, _NO_SETTINGS)
 
 
 def _json(value: Any) -> Response:
@@ -234,10 +236,12 @@ def _json(value: Any) -> Response:
 
 async def _stream(pieces: AsyncGenerator[bytes, None], filename: str | None = None) -> Response:
     """An answer of `pieces`; a database that is away is noticed before the answer begins."""
-    first = [await anext(pieces)]
+    first, size = [], 0
     async for piece in pieces:
         first.append(piece)
-        break
+        size += len(piece)
+        if size > FIRST_BYTES:
+            break
 
     async def rest() -> AsyncIterator[bytes]:
         for piece in first:
@@ -275,7 +279,7 @@ async def _model(request: Request, model: type[M]) -> M:
 
 def _bucket_id(request: Request) -> str:
     bucket_id: str = request.path_params["bucket_id"]
-    if "\x00" in bucket_id or len(bucket_id) > LONGEST_LABEL:
+    if not valid_name(bucket_id):
         raise ApiError(404, Code.BUCKET_NOT_FOUND, f"A bucket's name has at most {LONGEST_LABEL} characters, no NUL")
     return bucket_id
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
+from pydantic_core import to_json
 
 from loom_ingest.clients.activitywatch.buckets import Bucket, state_of_row
 from loom_ingest.clients.activitywatch.events import State
@@ -91,7 +92,7 @@ class WatcherStore:
         """Write `bucket` as it is; it learns its generation, and what others knew of it."""
         row = bucket.row()
         last = row["last_event"]
-        values = row | {"data": Jsonb(row["data"]), "last_event": None if last is None else Jsonb(last)}
+        values = row | {"data": _jsonb(row["data"]), "last_event": None if last is None else _jsonb(last)}
         async with self._database.connection() as connection:
             (found,) = await (await connection.execute(_SAVE, values)).fetchall()
         saved = Bucket.of_row(found)
@@ -153,6 +154,11 @@ class WatcherStore:
             values = {"device": bucket.device_id, "bucket": bucket.bucket_id, "limit": MOST_TOMBSTONES}
             rows = await (await connection.execute(_TOMBSTONES, values)).fetchall()
         return {row["event_id"] for row in rows}
+
+
+def _jsonb(value: dict[str, Any]) -> Jsonb:
+    """`value` as the broker has it: no NaN, which PostgreSQL would refuse."""
+    return Jsonb(value, dumps=lambda content: to_json(content, inf_nan_mode="null"))
 
 
 def _range(bucket: Bucket, begin: datetime | None, start: datetime | None, end: datetime | None) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
+import psycopg
+
 from loom_ingest.access.principal import Principal
 from loom_ingest.clients.activitywatch.buckets import Bucket
 from loom_ingest.clients.activitywatch.events import Event, State, identity
@@ -175,8 +177,7 @@ class ActivityWatch:
         try:
             return await call()
         except DatabaseUnavailableError as error:
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            self._tell(error)
+            self._lost(error)
             raise
 
     def _known(self, bucket_id: str | None, devices: Devices) -> list[Bucket]:
@@ -212,18 +213,27 @@ class ActivityWatch:
                 async with bucket.lock:
                     if bucket.dirty:
                         bucket.dirty = False
-                        try:
-                            await self.store.save(bucket)
-                        except BaseException:
-                            bucket.dirty = True
-                            raise
+                        await self._write(bucket)
                 self._away_until = 0.0
                 self._told = False
         except DatabaseUnavailableError as error:
-            self._away_until = time.monotonic() + AWAY_SECONDS
-            self._tell(error)
+            self._lost(error)
 
-    def _tell(self, error: DatabaseUnavailableError) -> None:
+    async def _write(self, bucket: Bucket) -> None:
+        try:
+            await self.store.save(bucket)
+        except DatabaseUnavailableError as error:
+            if isinstance(error.__cause__, psycopg.DataError):
+                # It would be refused again, and hold up the others.
+                log.error("activitywatch_bucket_refused", reason=error.message)
+            else:
+                bucket.dirty = True
+                raise
+
+    def _lost(self, error: DatabaseUnavailableError) -> None:
+        if isinstance(error.__cause__, psycopg.DataError):
+            return
+        self._away_until = time.monotonic() + AWAY_SECONDS
         if not self._told:
             log.warning("activitywatch_unsaved", reason=error.message, remedy="start PostgreSQL; ingest goes on")
         self._told = True

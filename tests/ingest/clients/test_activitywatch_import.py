@@ -105,6 +105,8 @@ async def test_a_bad_event_does_not_stop_the_others(served: Served) -> None:
         (b'{"buckets": {"a": {"events": [{}]}', {}, 400, "MALFORMED_JSON"),
         (b'{"buckets": {"a": {"type": tru}}}', {}, 400, "MALFORMED_JSON"),
         (b'{"buckets": {}} {}', {}, 400, "MALFORMED_JSON"),
+        (b'{"buckets": {"a": {"events": {}}}}', {}, 400, "MALFORMED_JSON"),
+        (b'{"buckets": {"a\\u0000": {}}}', {}, 400, "MALFORMED_JSON"),
         (b"x" * (LIMIT + 1), {}, 413, "PAYLOAD_TOO_LARGE"),
         (gzip.compress(b" " * (LIMIT + 1)), {"Content-Encoding": "gzip"}, 413, "PAYLOAD_TOO_LARGE"),
         (zstandard.compress(b" " * (LIMIT + 1)), {"Content-Encoding": "zstd"}, 413, "PAYLOAD_TOO_LARGE"),
@@ -201,3 +203,24 @@ async def test_workers_extend_each_others_events(database_url: str) -> None:
     states = [json.loads(r.value) for served in (one, two) for r in served.producer.records]
     assert len({s["event_id"] for s in states}) == 1
     assert len({s["message_id"] for s in states}) == 6
+
+
+async def test_what_postgresql_cannot_hold_stops_nothing(served: Served) -> None:
+    """NaN and NUL, which Python's own JSON writes and reads."""
+    said = {"client": "c\x00", "type": "t", "hostname": "laptop"}
+    assert (await served.http.post("/api/0/buckets/b", json=said)).status_code == 200
+    refused = await served.http.put("/api/0/buckets/b", json={"data": {"a": "\x00"}})
+    assert refused.status_code == 422
+    beats = [
+        b'{"timestamp": "2024-03-01T12:00:00Z", "data": {"n": NaN}}',
+        b'{"timestamp": "2024-03-01T12:00:00Z", "data": {"n": "\\u0000"}}',
+    ]
+    for beat in beats:
+        headers = {"Content-Type": "application/json"}
+        answer = await served.http.post("/api/0/buckets/b/heartbeat?pulsetime=5", content=beat, headers=headers)
+        assert answer.status_code == 200, answer.text
+    assert (await served.http.put("/api/0/buckets/b", json={"type": "u"})).status_code == 200
+    listed = (await served.http.get("/api/0/buckets/")).json()
+    assert (listed["b"]["type"], listed["b"]["client"]) == ("u", "c")
+    assert not served.app.state.activitywatch.away
+    assert (await served.http.get("/api/0/buckets/a%00b/events")).status_code == 404
