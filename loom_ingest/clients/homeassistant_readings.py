@@ -157,9 +157,9 @@ def _wifi(at: dict[str, Any], states: Mapping[str, Any]) -> Iterator[Draft]:
         if value is not None and value.strip().lower() not in _NO_WIFI:
             fields[ours] = value
     for theirs, (ours, least, most) in _WIFI_NUMBERS.items():
-        value = number(states.get(theirs), least, most)
-        if value is not None:
-            fields[ours] = value
+        measured = number(states.get(theirs), least, most)
+        if measured is not None:
+            fields[ours] = measured
     connected = "ssid" in fields
     yield Draft(WIFI_RAW, at | {"connected": connected} | (fields if connected else {}))
 

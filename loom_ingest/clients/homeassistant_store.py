@@ -78,7 +78,7 @@ class Phones:
         self, webhook_id: str, device_id: str, registration: dict[str, Any], secret: str | None, actor: str
     ) -> None:
         """Register a phone; an earlier registration of the same app on it ends."""
-        values = {"sha256": _digest(webhook_id), "device": device_id, "secret": secret}
+        values: dict[str, Any] = {"sha256": _digest(webhook_id), "device": device_id, "secret": secret}
         values |= {"app": registration.get("app_id"), "registration": Jsonb(registration)}
         entry = Entry(actor, "homeassistant.register", device_id, details={"app_id": registration.get("app_id")})
         async with self._database.connection() as connection, connection.transaction():

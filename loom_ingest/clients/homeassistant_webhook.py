@@ -156,8 +156,7 @@ async def _update_registration(call: Call) -> Answer | None:
         return None
     names = ("app_data", "app_version", "device_name", "manufacturer", "model", "os_version")
     await call.phones.change(call.phone, {name: storable(call.data[name]) for name in names if name in call.data})
-    names = ("app_data", "app_id", "app_name", "app_version", "device_name", "manufacturer", "model", "os_version")
-    told = {name: call.phone.registration.get(name) for name in names}
+    told = {name: call.phone.registration.get(name) for name in ("app_id", "app_name", *names)}
     return Answer.of(told | {"supports_encryption": call.phone.secret is not None})
 
 

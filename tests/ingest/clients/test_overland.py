@@ -85,7 +85,7 @@ async def test_a_position_goes_to_the_topics_of_its_parts(phone: Service) -> Non
 
 
 async def test_what_is_below_zero_is_not_valid(phone: Service) -> None:
-    changes = {
+    changes: dict[str, Any] = {
         "speed": -1, "course": -1, "horizontal_accuracy": -1, "vertical_accuracy": -1, "speed_accuracy": -1,
         "course_accuracy": -1, "battery_level": -1, "battery_state": "unknown", "wifi": "", "motion": [],
     }  # fmt: skip
@@ -100,7 +100,7 @@ async def test_what_is_below_zero_is_not_valid(phone: Service) -> None:
 
 
 async def test_settings_of_the_tracking_and_what_is_out_of_range_are_in_the_report(phone: Service) -> None:
-    stats = {
+    stats: dict[str, Any] = {
         "pauses": False, "activity": "other_navigation", "desired_accuracy": 100, "deferred": 1000,
         "significant_change": "disabled", "locations_in_payload": 1, "trip_id": "2015-10-01T14:00:00Z",
     }  # fmt: skip
