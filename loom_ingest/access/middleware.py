@@ -7,6 +7,7 @@ from starlette.websockets import WebSocket
 
 from loom_ingest.accept import CONTEXT, Services
 from loom_ingest.access.policy import STREAMING, rule_of
+from loom_ingest.clients.refusals import told
 from loom_ingest.errors import JSON, ApiError
 from loom_ingest.logging import log
 from loom_ingest.middleware import refusal
@@ -40,7 +41,7 @@ class AccessMiddleware:
                 services.limits.request(context, scope)
         except ApiError as error:
             if http:
-                await refusal(Request(scope), error)(scope, receive, send)
+                await refusal(Request(scope), told(scope["path"], error))(scope, receive, send)
             else:
                 await refuse_stream(WebSocket(scope, receive, send), services, error)
             return

@@ -24,16 +24,15 @@ from loom_ingest.clients.identities import Identities
 from loom_ingest.clients.loose import label
 from loom_ingest.clients.owntracks_crypto import Opened, Secrets, UndecryptableError, sealed
 from loom_ingest.clients.owntracks_messages import CLIENT, drafts_of
+from loom_ingest.clients.refusals import told
 from loom_ingest.clients.taking import Draft, take_many, unrecognized_pieces
-from loom_ingest.errors import ApiError, Code
+from loom_ingest.errors import ApiError
 from loom_ingest.openapi import ERRORS
 from loom_ingest.route import IngestRoute
 
 NOTHING: Final = b"[]"
 MOST_MESSAGES: Final = 10_000
 """Of one array; the others are kept as they came."""
-REGISTER_SECONDS: Final = 60
-AGAIN_SECONDS: Final = 5
 DEFAULT_USER: Final = "owntracks"
 DEFAULT_DEVICE: Final = "phone"
 """What the Recorder calls those that do not say."""
@@ -110,7 +109,7 @@ async def publish(request: Request) -> Response:
     try:
         return await _publish(request)
     except ApiError as error:
-        raise retriable(error) from None
+        raise told(request.scope["path"], error) from None
 
 
 async def _publish(request: Request) -> Response:
@@ -229,18 +228,3 @@ class _Batch:
 
     def _device_of(self, message: Any) -> str:
         return self._identities.device_of(CLIENT, self._sender.identity(message), self._principal)
-
-
-def retriable(error: ApiError) -> ApiError:
-    """`error` as a client has to hear it that deletes what is answered with a 4xx, and may send it again later."""
-    later = {
-        Code.RATE_LIMITED: None,
-        Code.DEVICE_NOT_REGISTERED: REGISTER_SECONDS,
-        Code.REQUEST_TIMEOUT: AGAIN_SECONDS,
-        Code.MALFORMED_REQUEST: AGAIN_SECONDS,
-    }
-    if error.code not in later:
-        return error
-    wait = later[error.code]
-    headers = error.headers if wait is None else {**error.headers, "Retry-After": str(wait)}
-    return ApiError(503, error.code, error.message, details=error.details, headers=headers)

@@ -3,26 +3,22 @@
 import base64
 import json
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from nacl.secret import SecretBox
-from structlog.testing import capture_logs
 
 from loom_ingest.app import create_app
 from loom_ingest.clients.identities import derived_device_id
 from loom_ingest.errors import BrokerUnavailableError, OverloadedError
 from loom_ingest.settings import Settings
+from tests.ingest.access.harness import bearer, make, serving
+from tests.ingest.clients.owntracks import GPS, KEPT, LOCATION, PNG, SECRET, box, post, sealed, sent, who
 from tests.ingest.conftest import Service
 from tests.ingest.memory import MemoryProducer
 from tests.ingest.server import live_server
 
-GPS = "device.sensor.gps.raw"
 POWER = "device.state.power.raw"
 WIFI = "device.network.wifi.raw"
 AIR = "device.sensor.barometer.raw"
@@ -32,18 +28,7 @@ TRANSITION = "device.region.transition.raw"
 WAYPOINT = "device.region.waypoint.raw"
 METADATA = "device.metadata.raw"
 STEPS = "device.health.steps.raw"
-KEPT = "device.unrecognized.raw"
 PHOTO = "device.image.camera.raw"
-
-SECRET = "s3cret with a space"
-PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-
-LOCATION: dict[str, Any] = {
-    "_type": "location", "lat": 52.5163, "lon": 13.3777, "alt": 35, "acc": 8, "vac": 3, "vel": 36, "cog": 180,
-    "tst": 1448530460, "batt": 57, "bs": 2, "conn": "w", "SSID": "home", "BSSID": "02:00:5e:10:00:01", "p": 101.325,
-    "t": "u", "m": 1, "tid": "JA", "inregions": ["Home", "Street"], "inrids": ["6da9cf", "3defa7"], "tag": "work",
-    "motionactivities": ["cycling"], "_id": "5f1a2b3c", "topic": "owntracks/jane/phone",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +58,6 @@ def phone(secrets_file: Path, producer: MemoryProducer) -> Service:
     app = create_app(Settings(owntracks_secrets_file=secrets_file), producer)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000")
     return Service(http, producer, "", "")
-
-
-def who(name: str) -> dict[str, str]:
-    """Headers of the device `name`, whose derived id is `name-..`."""
-    return {"X_Limit_U": "own", "X_Limit_D": name}
-
-
-def sent(service: Service, topic: str) -> list[dict[str, Any]]:
-    assert service._memory is not None
-    return [json.loads(r.value) for r in service._memory.records if r.topic == topic]
-
-
-async def post(service: Service, message: Any, query: str = "", **headers: str) -> httpx.Response:
-    response = await service.post(f"/pub{query}", message, **headers)
-    assert (response.status_code, response.content) == (200, b"[]"), response.text
-    assert response.headers["content-type"] == "application/json"
-    return response
-
-
-def box(secret: str) -> SecretBox:
-    return SecretBox(secret.encode()[:32].ljust(32, b"\0"))
-
-
-def sealed(message: Any, secret: str = SECRET) -> dict[str, str]:
-    data = box(secret).encrypt(json.dumps(message).encode())
-    return {"_type": "encrypted", "data": base64.b64encode(data).decode()}
 
 
 # Where it is stored
@@ -154,6 +113,31 @@ async def test_a_rate_limit_is_no_4xx(producer: MemoryProducer) -> None:
     assert [a.status_code for a in answers] == [200, 503]
     assert answers[1].json()["code"] == "RATE_LIMITED"
     assert int(answers[1].headers["retry-after"]) >= 1
+
+
+@pytest.mark.integration
+async def test_nor_is_that_of_a_key(database_url: str) -> None:
+    """It is refused before the request is read."""
+    key, one = (
+        await make(database_url, "ingest"),
+        {"rate_limit_key_burst_size": 1, "rate_limit_key_requests_per_minute": 1},
+    )
+    async with serving(database_url, rate_limit_enabled=True, **one) as served:
+        answers = [await served.http.post("/pub", json=LOCATION, headers=bearer(key)) for _ in range(2)]
+        others = await served.http.post("/overland", json={"locations": []}, headers=bearer(key))
+        stranger = await served.http.post("/pub", json=LOCATION)
+    assert [a.status_code for a in answers] == [200, 503]
+    assert (answers[1].json()["code"], others.status_code, stranger.status_code) == ("RATE_LIMITED", 429, 401)
+    assert "Basic" in stranger.headers["www-authenticate"]
+
+
+@pytest.mark.integration
+async def test_a_device_that_has_to_be_registered_first_keeps_its_points(database_url: str) -> None:
+    """No 4xx: the app would delete them."""
+    async with serving(database_url, require_api_keys=False, require_registered_devices=True) as served:
+        response = await served.http.post("/pub", json=LOCATION)
+    assert (response.status_code, response.json()["code"]) == (503, "DEVICE_NOT_REGISTERED")
+    assert response.headers["retry-after"] == "60"
 
 
 async def test_a_body_that_can_never_be_kept_does_not_block_those_behind_it(producer: MemoryProducer) -> None:
@@ -360,137 +344,3 @@ async def test_who_it_is_from(
     message = {name: value for name, value in LOCATION.items() if name != "topic"}
     await post(phone, message | body, query, **headers)
     assert [m["device_id"] for m in sent(phone, GPS)] == [derived_device_id("owntracks", wanted)]
-
-
-# Encrypted
-
-
-async def test_secrets_are_looked_up_as_the_recorder_does_and_cut_at_32_bytes(phone: Service) -> None:
-    response = await phone.post("/pub", sealed(LOCATION, "j" * 32), X_Limit_U="JANE", X_Limit_D="phone")
-    assert response.json()["_type"] == "encrypted"
-    assert len(sent(phone, GPS)) == 1
-    # Nobody says who it is: whatever secret opens it is the one.
-    response = await phone.post("/pub", sealed([LOCATION, LOCATION], "j" * 32))
-    assert response.json()["_type"] == "encrypted"
-    assert len(sent(phone, GPS)) == 3
-
-
-@pytest.mark.parametrize(
-    ("message", "says"),
-    [
-        (sealed(LOCATION, "another secret"), "is not the one on the phone"),
-        ({"_type": "encrypted", "data": "!"}, "not base64"),
-        ({"_type": "encrypted", "data": "AAAA"}, "is not the one on the phone"),
-        ({"_type": "encrypted", "data": 17}, "not base64"),
-        ({"_type": "encrypted"}, "not base64"),
-    ],
-)
-async def test_what_cannot_be_opened_is_kept_and_read_when_it_is_sent_again(
-    phone: Service, message: dict[str, Any], says: str
-) -> None:
-    with capture_logs() as logs:
-        await post(phone, message, **who("sealed"))
-    (kept,) = sent(phone, KEPT)
-    assert says in kept["reason"]
-    assert json.loads(kept["body"]) == message
-    assert SECRET not in json.dumps(logs) + kept["reason"]
-
-
-async def test_a_secret_counts_as_soon_as_it_is_in_the_file(tmp_path: Path, producer: MemoryProducer) -> None:
-    path = tmp_path / "secrets"
-    app = create_app(Settings(owntracks_secrets_file=path), producer)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
-        assert (await http.post("/pub", json=sealed(LOCATION))).content == b"[]"
-        assert "has none for this phone" in producer.messages[0]["reason"]
-        path.write_text(f"* {SECRET}\n")
-        assert (await http.post("/pub", content=producer.messages[0]["body"])).json()["_type"] == "encrypted"
-        # What is not encrypted is answered in the clear.
-        assert (await http.post("/pub", json=LOCATION)).content == b"[]"
-    assert [m["latitude"] for m in producer.messages if "latitude" in m and "accuracy" in m] == [52.5163] * 2
-
-
-async def test_in_a_box_there_may_be_anything_but_another_box(phone: Service) -> None:
-    for inner in (sealed(LOCATION), {"_type": "new"}, "text"):
-        response = await phone.post("/pub", sealed(inner), **who("sealed"))
-        assert response.json()["_type"] == "encrypted"
-    assert len(sent(phone, KEPT)) == 3
-    assert sent(phone, GPS) == []
-
-
-# What is no message
-
-
-@pytest.mark.parametrize("body", [b"", b" \n", b"[]"])
-async def test_nothing_is_kept_of_nothing(phone: Service, producer: MemoryProducer, body: bytes) -> None:
-    await post(phone, body)
-    assert producer.records == []
-
-
-@pytest.mark.parametrize(
-    ("body", "headers"),
-    [
-        (b"{not json", {}),
-        (b"\xff\x00", {}),
-        (b"17", {}),
-        (b'{"_type": ["location"]}', {}),
-        (b'{"_type": "location", "tst": "late", "lat": 1, "lon": 2}', {}),
-        (b'{"_type": "location", "tst": 99999999999, "lat": 1, "lon": 2}', {}),
-        (b'{"_type": "waypoints", "waypoints": 3}', {}),
-        (b"not compressed at all", {"Content_Encoding": "gzip"}),
-        (b"text", {"Content_Type": "text/plain; charset=latin-1"}),
-        (b"text", {"Content_Encoding": "br"}),
-        (b"[" * 1_000, {}),
-    ],
-)
-async def test_what_cannot_be_read_is_kept(phone: Service, body: bytes, headers: dict[str, str]) -> None:
-    await post(phone, body, **headers)
-    (kept,) = sent(phone, KEPT)
-    assert kept["client"] == "owntracks"
-    if body.isascii():
-        assert "".join(kept["body"].split()) == "".join(body.decode().split())
-
-
-async def test_what_is_too_long_for_a_field_is_kept_in_pieces_beside_the_position(phone: Service) -> None:
-    note = "".join(f"{i:07}" for i in range(300_000))
-    await post(phone, LOCATION | {"note": note})
-    assert len(sent(phone, GPS)) == 1
-    assert note in "".join(m["body"] for m in sent(phone, KEPT))
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-KINDS = st.sampled_from(
-    ["location", "transition", "waypoint", "waypoints", "steps", "beacon", "card", "lwt", "status", "dump", "encrypted"]
-)
-NAMES = [*LOCATION, "wtst", "event", "desc", "rid", "rad", "uuid", "waypoints", "steps", "from", "to", "image", "data"]
-
-
-@cache
-def any_app() -> tuple[MemoryProducer, Any]:
-    """One app for all examples: to build one takes longer than to ask it."""
-    producer = MemoryProducer()
-    return producer, create_app(Settings(), producer)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    kind=KINDS | VALUES,
-    base=st.sampled_from([{}, LOCATION]),
-    changes=st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), VALUES, max_size=5),
-)
-async def test_any_message_is_stored(kind: Any, base: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Whatever comes in place of whatever value: the app gets its 200, and the value is in some record."""
-    message = base | changes | {"_type": kind}
-    producer, app = any_app()
-    producer.records.clear()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as http:
-        response = await http.post("/pub", content=json.dumps(message))
-    assert (response.status_code, response.content) == (200, b"[]"), response.text
-    assert producer.records
-    stored = " ".join(json.dumps(m, ensure_ascii=False) for m in producer.messages)
-    left_out = {"topic", "qos", "_type"}
-    texts = {v for name, v in changes.items() if name not in left_out and isinstance(v, str) and v.isalnum()}
-    assert {text for text in texts if text not in stored} == set()
