@@ -37,6 +37,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         # Its lines at INFO hold the query, and so perhaps a key.
         self.logger = logging.getLogger("loom_ingest.server")
         self.guard: Guard = config.loaded_app.state.guard
+        self.close_timeout = LINGER_SECONDS
         self.held = 0
         self.deaf = False
         self.ending_since: float | None = None

@@ -18,7 +18,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A service with room for few."""
     spool = tmp_path_factory.mktemp("spool")
     limits = {"max_connections": MOST, "max_buffered_bytes": HELD}
-    with live_server(NOBODY, spool_dir=spool, keep_alive_seconds=3, log_level="WARNING", **limits) as server:
+    with live_server(NOBODY, spool_dir=spool, keep_alive_seconds=1, log_level="WARNING", **limits) as server:
         yield server
 
 
