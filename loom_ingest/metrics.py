@@ -5,7 +5,6 @@ docs/how-to/observe-the-api.md tells what each of them means; a test holds it an
 
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from typing import Final, Literal
 
 from prometheus_client import (
@@ -22,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from loom_ingest.tallies import Counts, Durations, Tellers
 from loom_ingest.workers import Workers
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
@@ -40,6 +40,8 @@ class Metrics:
         disable_created_metrics()
         self.registry = CollectorRegistry()
         self._workers = workers
+        self._tellers = Tellers()
+        self.registry.register(self._tellers)
         self._requests = Counter(
             "http_requests", "HTTP requests.", ["method", "endpoint", "status_code"], registry=self.registry
         )
@@ -58,7 +60,8 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._produced, self._lost = self._produce.labels("success"), self._produce.labels("error")
+        self._produced = Durations(self._produce.labels("success"))
+        self._lost = Durations(self._produce.labels("error"))
         self._drained: Tally[str] = Tally()
         self._spooled: Tally[str] = Tally()
         self.registry.register(_Derived(self._messages, self._drained, self._spooled))
@@ -99,18 +102,20 @@ class Metrics:
             "trace_spans", "Spans: recorded, of these exported or failed.", ["status"], registry=self.registry
         )
         ProcessCollector(registry=self.registry)
-        # A labels() call takes a lock and builds a key; the set of children is small and fixed.
-        self._request = lru_cache(maxsize=1024)(
-            lambda method, endpoint, status: self._requests.labels(method, endpoint, str(status))
-        )
-        self._duration = lru_cache(maxsize=256)(self._durations.labels)
-        self._message = lru_cache(maxsize=256)(self._messages.labels)
+        self._answers = Counts(lambda label: self._requests.labels(*label))
+        self._records = Counts(lambda label: self._messages.labels(*label))
+        self._by_route: dict[tuple[str, str], Durations] = {}
+        self._tellers.all += [self._produced, self._lost, self._answers, self._records]
 
     def request(self, method: str, endpoint: str, status: int, seconds: float) -> None:
         """Count one answered request."""
         method = method if method in METHODS else "other"
-        self._request(method, endpoint, status).inc()
-        self._duration(method, endpoint).observe(seconds)
+        self._answers.add((method, endpoint, str(status)))
+        durations = self._by_route.get((method, endpoint))
+        if durations is None:
+            durations = self._by_route[method, endpoint] = Durations(self._durations.labels(method, endpoint))
+            self._tellers.all.append(durations)
+        durations.observe(seconds)
 
     def rejected(self, code: str) -> None:
         """Count one error answer."""
@@ -122,7 +127,7 @@ class Metrics:
 
     def acknowledged(self, topic: str, seconds: float) -> None:
         """Count one record that the broker has."""
-        self._message(topic, "success").inc()
+        self._records.add((topic, "success"))
         self._produced.observe(seconds)
 
     def drained(self, topic: str, seconds: float) -> None:
@@ -138,7 +143,7 @@ class Metrics:
 
     def failed(self, topic: str, seconds: float | None = None) -> None:
         """Count one record that the broker did not acknowledge, and the time that it was waited for."""
-        self._message(topic, "error").inc()
+        self._records.add((topic, "error"))
         if seconds is not None:
             self._lost.observe(seconds)
 

@@ -82,7 +82,7 @@ async def take_many(
 async def send_all(services: Services, context: RequestContext, prepared: Sequence[tuple[Topic, Message]]) -> None:
     """Return when the broker or the spool has all of `prepared`; raises the first refusal, all others being sent."""
     records = [record_of(services, topic, message, context) for topic, message in prepared]
-    outcomes = await asyncio.gather(*map(services.producer.send, records), return_exceptions=True)
+    outcomes = await services.producer.send_all(records)
     failures: list[BaseException] = []
     for (topic, message), outcome in zip(prepared, outcomes, strict=True):
         if isinstance(outcome, BaseException):
