@@ -23,7 +23,7 @@ from loom_ingest.route import IngestRoute
 
 router = APIRouter(tags=["clients"], route_class=IngestRoute)
 
-_PARAMETERS: Final = (
+_PARAMETERS: Final[tuple[tuple[str, str], ...]] = (
     ("id", "The device; `deviceid` is the same."),
     ("timestamp", "Unix seconds or milliseconds, ISO 8601, or `yyyy-MM-dd HH:mm:ss`; UTC without a zone."),
     ("lat", "WGS 84 latitude, decimal degrees."),
@@ -37,6 +37,7 @@ _PARAMETERS: Final = (
     ("charge", "`true` while it is charged."),
     ("token", "The API key, where the app cannot send it as a header."),
 )
+_FLAT_EXAMPLE: Final = {"id": "12345678", "timestamp": "1768465800", "lat": "52.5163", "lon": "13.3777", "speed": "7.6"}
 _EXAMPLE: Final = {
     "device_id": "12345678",
     "location": {
@@ -56,34 +57,49 @@ _EXAMPLE: Final = {
 }
 
 
+_ID: Final[dict[str, Any]] = {"type": "string", "pattern": r"^[^\x00]*[^\x00\s][^\x00]*$", "maxLength": 256}
+_FORM: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {name: _ID if name == "id" else {"type": "string"} for name, _ in _PARAMETERS},
+    "required": ["id"],
+}
+_OBJECT: Final[dict[str, Any]] = {
+    # Of the rest whatever comes is kept.
+    "type": "object",
+    "anyOf": [
+        {"properties": {name: {"anyOf": [_ID, {"type": "integer"}]}}, "required": [name]}
+        for name in ("device_id", "id")
+    ],
+}
+
+
 def _operation(*, body: bool) -> dict[str, Any]:
-    parameters = [
-        {"name": name, "in": "query", "required": False, "schema": {"type": "string"}, "description": description}
-        for name, description in _PARAMETERS
-    ]
     errors = {code: answer for code, answer in ERRORS.items() if code not in (415, 422)}
-    stored = {"description": "It is stored; the answer is empty."}
     errors[400] = {**errors[400], "description": "It names no device."}
-    extra: dict[str, Any] = {"parameters": parameters}
+    extra: dict[str, Any] = {
+        "parameters": [_parameter(*each) for each in _PARAMETERS if not body or each[0] == "token"]
+    }
     if body:
-        form = {"type": "object", "properties": {name: {"type": "string"} for name, _ in _PARAMETERS}}
         content = {
-            "application/x-www-form-urlencoded": {
-                "schema": form,
-                "example": {"id": "12345678", "lat": "52.5", "lon": "13.4"},
-            },
+            "application/x-www-form-urlencoded": {"schema": _FORM, "example": _FLAT_EXAMPLE},
             "application/json": {
-                "schema": {"anyOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]},
+                "schema": {"anyOf": [_OBJECT, {"type": "array", "items": _OBJECT}]},
                 "example": _EXAMPLE,
             },
         }
-        extra["requestBody"] = {"required": False, "content": content}
+        extra["requestBody"] = {"required": True, "content": content}
+    stored = {"description": "It is stored; the answer is empty."}
     return {
         "status_code": 200,
         "response_class": Response,
         "responses": {200: stored, **errors},
         "openapi_extra": extra,
     }
+
+
+def _parameter(name: str, description: str) -> dict[str, Any]:
+    schema = _ID if name == "id" else {"type": "string"}
+    return {"name": name, "in": "query", "required": name == "id", "schema": schema, "description": description}
 
 
 @router.get("/osmand", **_operation(body=False))
@@ -94,7 +110,7 @@ async def report(request: Request) -> Response:
 
 @router.post("/osmand", **_operation(body=True))
 async def upload(request: Request) -> Response:
-    """Take positions, told in the query, as a form or as JSON."""
+    """Take positions as a form or as JSON; what a GET has in its query may be in that of a POST, too."""
     query = _parameters(request.scope["query_string"])
     body = await read_any(request, services_of(request).settings.max_body_bytes)
     announced = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -38,8 +38,8 @@ def named(parameters: Json) -> str | None:
     """The device that `parameters` name."""
     for name in _NAMES:
         value = parameters.get(name)
-        if isinstance(value, int) and not isinstance(value, bool):
-            value = str(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == value // 1:
+            value = str(int(value))
         if found := label(value):
             return found
     return None
