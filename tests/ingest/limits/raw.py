@@ -73,6 +73,12 @@ class Client:
     def seconds(self) -> float:
         return time.monotonic() - self.opened
 
+    def deaf(self) -> None:
+        """Read nothing from now on."""
+        transport = self.writer.transport
+        assert isinstance(transport, asyncio.Transport)
+        transport.pause_reading()
+
     def abort(self) -> None:
         """Cut the connection, as a phone that leaves the network."""
         found = self.writer.get_extra_info("socket")
@@ -82,15 +88,22 @@ class Client:
 
 @asynccontextmanager
 async def connected(server: LiveServer) -> AsyncIterator[Client]:
-    client = await dial(server)
-    try:
+    """One connection, closed at the end."""
+    async with several(server, 1) as (client,):
         yield client
+
+
+@asynccontextmanager
+async def several(server: LiveServer, count: int) -> AsyncIterator[list[Client]]:
+    """Connections, opened at the same time and closed at the end."""
+    opening = (asyncio.open_connection("127.0.0.1", server.port, limit=2**24) for _ in range(count))
+    clients = [Client(*opened) for opened in await asyncio.gather(*opening)]
+    try:
+        yield clients
     finally:
-        client.writer.close()
-
-
-async def dial(server: LiveServer) -> Client:
-    return Client(*await asyncio.open_connection("127.0.0.1", server.port, limit=2**24))
+        for client in clients:
+            client.writer.close()
+        await asyncio.gather(*(client.writer.wait_closed() for client in clients), return_exceptions=True)
 
 
 def request(path: str = "/sensor/gps", body: bytes = GPS, method: str = "POST", **headers: str) -> bytes:

@@ -7,7 +7,7 @@ import zlib
 import pytest
 import zstandard
 
-from tests.ingest.limits.raw import Answer, connected, dial, head, metric, request, resident_mb
+from tests.ingest.limits.raw import Answer, connected, head, metric, request, resident_mb, several
 from tests.ingest.server import LiveServer
 
 
@@ -100,13 +100,12 @@ async def test_pipelined_requests_are_answered_in_order(server: LiveServer) -> N
 
 async def test_more_pipelined_requests_than_wait(server: LiveServer) -> None:
     before = resident_mb(server)
-    clients = [await dial(server) for _ in range(20)]
-    for client in clients:
-        client.send(request("/sensor/gps", b"{}", "GET") * 5_000)
-    for client in clients:
-        data = await client.ended()
-        assert data.count(b"HTTP/1.1 405") == data.count(b"HTTP/1.1 ") == 17
-        client.writer.close()
+    async with several(server, 20) as clients:
+        for client in clients:
+            client.send(request("/sensor/gps", b"{}", "GET") * 5_000)
+        for client in clients:
+            data = await client.ended()
+            assert data.count(b"HTTP/1.1 405") == data.count(b"HTTP/1.1 ") == 17
     assert resident_mb(server) - before < 30
 
 
