@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -231,6 +232,22 @@ async def test_a_batch_that_is_stored_nowhere_is_not_ok(client: httpx.AsyncClien
     assert response.headers["retry-after"]
     producer.failure = None
     assert (await client.post("/overland", json={"locations": [point("over-13")]})).status_code == 200
+
+
+@pytest.mark.integration
+async def test_a_batch_is_ok_as_soon_as_the_spool_has_it(tmp_path: Path, database_url: str) -> None:
+    """And the same one once the spool is full is not: nothing of it is said to be stored."""
+    batch = {"locations": [point("over-16", f"2026-01-15T08:{i // 60:02}:{i % 60:02}Z") for i in range(1_000)]}
+    limits: dict[str, Any] = {"spool_dir": tmp_path, "spool_max_bytes": 1_500_000}
+    app = create_app(Settings(kafka_bootstrap_servers="127.0.0.1:1", database_url=database_url, **limits))
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as http,
+    ):
+        statuses = [(await http.post("/overland", json=batch)).status_code for _ in range(2)]
+        written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert statuses == [200, 503]
+    assert 500_000 < written < 2_000_000
 
 
 async def test_a_body_may_be_larger_than_others_and_has_a_limit() -> None:
