@@ -82,6 +82,10 @@ class Identities:
         self._saw((client, identity), device_id)
         return device_id
 
+    def linked(self, client: str, identity: str) -> str | None:
+        """The device that a person linked to it; None when nobody did."""
+        return self._links.get((client, identity))
+
     def _device_of(self, client: str, identity: str, principal: Principal) -> str:
         linked = self._links.get((client, identity))
         if linked is not None:

@@ -77,7 +77,7 @@ async def bucket_for(request: Request, bucket_id: str) -> Bucket:
     services, context, watch = services_of(request), context_of(request), watch_of(request)
     bucket = await watch.find(bucket_id, context.principal.devices)
     if bucket is not None:
-        return bucket
+        return await _linked(request, bucket)
     device_id = services.identities.device_of(CLIENT, parts_of(bucket_id)[1], context.principal)
     context.principal.require_devices((device_id,))
     bucket = inferred_bucket(bucket_id, device_id, datetime.now(UTC))
@@ -85,6 +85,23 @@ async def bucket_for(request: Request, bucket_id: str) -> Bucket:
         bucket.generation, bucket.last_known = 0, True
     watch.add(bucket)
     return bucket
+
+
+async def _linked(request: Request, bucket: Bucket) -> Bucket:
+    """`bucket`, or that of the device which a person linked to its computer since it was made."""
+    services, context, watch = services_of(request), context_of(request), watch_of(request)
+    device_id = services.identities.linked(CLIENT, bucket.hostname)
+    devices = context.principal.devices
+    if device_id is None or device_id == bucket.device_id or (devices is not None and device_id not in devices):
+        return bucket
+    found = await watch.find(bucket.bucket_id, frozenset({device_id}))
+    if found is None:
+        found = Bucket(
+            device_id, bucket.bucket_id, bucket.bucket_type, bucket.client, bucket.hostname, datetime.now(UTC)
+        )
+        found.data, found.generation = bucket.data, None if watch.away else 0
+        watch.add(found)
+    return found
 
 
 async def beat(request: Request, bucket_id: str, item: Any, pulsetime: float) -> dict[str, Any]:

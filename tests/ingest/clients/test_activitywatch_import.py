@@ -224,3 +224,16 @@ async def test_what_postgresql_cannot_hold_stops_nothing(served: Served) -> None
     assert (listed["b"]["type"], listed["b"]["client"]) == ("u", "c")
     assert not served.app.state.activitywatch.away
     assert (await served.http.get("/api/0/buckets/a%00b/events")).status_code == 404
+
+
+async def test_a_link_holds_for_buckets_that_are_there(served: Served) -> None:
+    said = {"client": "c", "type": "t", "hostname": "vm"}
+    assert (await served.http.post("/api/0/buckets/b", json=said)).status_code == 200
+    for second, device_id in enumerate(["vm-", "my-laptop", "my-laptop"]):
+        if second == 1:
+            served.app.state.services.identities._links["activitywatch", "vm"] = "my-laptop"
+        beat = {"timestamp": (START + timedelta(seconds=second)).isoformat(), "data": {"app": "a"}}
+        assert (await served.http.post("/api/0/buckets/b/heartbeat?pulsetime=5", json=beat)).status_code == 200
+        assert json.loads(served.producer.records[-1].value)["device_id"].startswith(device_id)
+    (event,) = (await served.http.get("/api/0/buckets/b/events")).json()
+    assert event["duration"] == 1
