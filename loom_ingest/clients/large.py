@@ -1,7 +1,7 @@
 """Bodies far larger than those of a device: few of them in memory at a time, the others wait at the door."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ SMALL: Final = MEBIBYTE
 """Bytes of a body that need no place; its length must be announced and it not be compressed."""
 AT_ONCE: Final = 2
 PATIENCE_SECONDS: Final = 10.0
+Reader = Callable[[Request, int], Awaitable[bytes]]
 
 
 class LargeBodies:
@@ -24,13 +25,13 @@ class LargeBodies:
         self._places = asyncio.Semaphore(at_once)
 
     @asynccontextmanager
-    async def read(self, request: Request, limit: int) -> AsyncIterator[bytes]:
-        """The JSON body, no longer than `limit`; the place is kept until the context ends.
+    async def read(self, request: Request, limit: int, reader: Reader = read_json) -> AsyncIterator[bytes]:
+        """The body that `reader` reads, no longer than `limit`; the place is kept until the context ends.
 
-        Raises OverloadedError, a 503, when no place is free in time, and what `read_json` does.
+        Raises OverloadedError, a 503, when no place is free in time, and what `reader` does.
         """
         if _is_small(request):
-            yield await read_json(request, limit)
+            yield await reader(request, limit)
             return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -38,7 +39,7 @@ class LargeBodies:
         except TimeoutError:
             raise OverloadedError("Other large requests are being read; send it again in a moment") from None
         try:
-            yield await read_json(request, limit)
+            yield await reader(request, limit)
         finally:
             self._places.release()
 

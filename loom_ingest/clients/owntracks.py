@@ -21,6 +21,7 @@ from loom_ingest.accept import context_of, services_of
 from loom_ingest.access.principal import Principal
 from loom_ingest.clients.anybody import read_any, text_of
 from loom_ingest.clients.identities import Identities
+from loom_ingest.clients.large import large_bodies
 from loom_ingest.clients.loose import label
 from loom_ingest.clients.owntracks_crypto import Opened, Secrets, UndecryptableError, sealed
 from loom_ingest.clients.owntracks_messages import CLIENT, drafts_of
@@ -107,15 +108,16 @@ async def publish(request: Request) -> Response:
 
 async def _publish(request: Request) -> Response:
     services = services_of(request)
-    body = await read_any(request, services.settings.max_audio_body_bytes)
     sender = Sender.of(request)
     latest = datetime.now(UTC) + timedelta(hours=services.settings.timestamp_tolerance_hours or 1e6)
     secrets: Secrets = request.app.state.owntracks_secrets
     batch = _Batch(services.identities, secrets, sender, context_of(request).principal, latest)
-    drafts = batch.read(body)
-    device_ids = {device_id for device_id, _ in drafts}
-    if drafts:
-        await take_many(request, CLIENT, device_ids, drafts)
+    # A location with a picture has megabytes.
+    limit = services.settings.max_audio_body_bytes
+    async with large_bodies(request).read(request, limit, read_any) as body:
+        drafts = batch.read(body)
+        if drafts:
+            await take_many(request, CLIENT, {device_id for device_id, _ in drafts}, drafts)
     answer = NOTHING if batch.opened is None else sealed(NOTHING, batch.opened.box)
     return Response(answer, media_type="application/json")
 
@@ -132,8 +134,8 @@ class Sender:
     def of(cls, request: Request) -> "Sender":
         """From the headers `X-Limit-U` and `-D`, else the query, else the user's name of HTTP Basic."""
         headers, query = request.headers, request.query_params
-        user = label(headers.get("x-limit-u")) or label(query.get("u")) or ""
-        device = label(headers.get("x-limit-d")) or label(query.get("d")) or ""
+        user = label(_header(headers.get("x-limit-u"))) or label(query.get("u")) or ""
+        device = label(_header(headers.get("x-limit-d"))) or label(query.get("d")) or ""
         return cls(user, device, _login(headers.get("authorization", "")))
 
     def identity(self, message: Any) -> str:
@@ -144,6 +146,13 @@ class Sender:
         user = self.user or (parts[1] if named else "") or self.login or DEFAULT_USER
         device = self.device or (parts[2] if named else "") or DEFAULT_DEVICE
         return label(f"{user}/{device}") or f"{DEFAULT_USER}/{DEFAULT_DEVICE}"
+
+
+def _header(value: str | None) -> str | None:
+    """A header in UTF-8, which the apps write; its bytes are taken for Latin-1 before."""
+    if value is None:
+        return None
+    return value.encode("latin-1").decode("utf-8", "replace")
 
 
 def _login(authorization: str) -> str:

@@ -344,3 +344,9 @@ async def test_who_it_is_from(
     message = {name: value for name, value in LOCATION.items() if name != "topic"}
     await post(phone, message | body, query, **headers)
     assert [m["device_id"] for m in sent(phone, GPS)] == [derived_device_id("owntracks", wanted)]
+
+
+async def test_a_name_may_have_any_letters(phone: Service) -> None:
+    headers = {"X-Limit-U": "Jürgen".encode(), "X-Limit-D": b"phone"}
+    assert (await phone.http.post("/pub", json=LOCATION, headers=headers)).status_code == 200
+    assert [m["device_id"] for m in sent(phone, GPS)] == [derived_device_id("owntracks", "Jürgen/phone")]
