@@ -78,7 +78,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     registry = Devices(DeviceStore(database), require_registered=settings.require_registered_devices)
     gate = Gate(database, required=settings.keys_required, directory=settings.spool_dir)
     identities = Identities(database, settings.spool_dir)
-    services = Services(settings, producer, metrics, registry, _limits(settings), Retries(), identities, gate)
+    retries = Retries(settings.spool_dir)
+    services = Services(settings, producer, metrics, registry, _limits(settings), retries, identities, gate)
 
     # Exports hold their connections for long: they have some of their own.
     watch = ActivityWatch(Database(settings.database_url), shared=settings.workers > 1)
@@ -106,6 +107,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
             stack.push_async_callback(registry.stop)
             await watch.start()
             stack.push_async_callback(watch.stop)
+            retries.start()
             await producer.start()
             stack.push_async_callback(producer.stop)
             yield

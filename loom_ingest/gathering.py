@@ -7,6 +7,7 @@ together when the answer is there. So a lane never has two batches under way, an
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from time import perf_counter
 from typing import Final, NamedTuple
 
@@ -139,7 +140,8 @@ class Gatherer:
             lane = found
         lane.waiting.append(entry)
         if lane.server is None:
-            lane.server = self._loop.create_task(self._serve(lane))
+            # It is of many requests, so of none.
+            lane.server = self._loop.create_task(self._serve(lane), context=Context())
 
     async def _serve(self, lane: _Lane) -> None:
         """Send what waits in `lane`, batch after batch, until nothing does."""

@@ -19,6 +19,7 @@ import websockets
 
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device import AUDIO_RAW, GPS_RAW, HUMIDITY_RAW, TEMPERATURE_RAW
+from loom_ingest.retries import identity
 
 RETRY_SECONDS = 0.1
 BATCH = 10
@@ -41,6 +42,12 @@ class Log:
     def count(self) -> int:
         return sum(map(len, self.acknowledged.values()))
 
+    def keyed(self, topic: Topic, device: str, key: str, **fields: Any) -> Body:
+        """A message without identity and time: what makes it itself is the header `Idempotency-Key`."""
+        body = {"device_id": device, **fields}
+        self.sent[topic.name][str(identity(topic, device, key.encode()))] = body
+        return body
+
     def new(self, topic: Topic, device: str, **fields: Any) -> Body:
         """A message that is about to be sent, the first time."""
         message_id = str(uuid.uuid4())
@@ -52,7 +59,7 @@ class Log:
 class Clients:
     """Senders of each kind in a thread of their own, from the beginning of the context until `end`."""
 
-    def __init__(self, url: str, seed: int, *, singles: int = 4, batches: int = 2, streams: int = 3) -> None:
+    def __init__(self, url: str, seed: int, *, singles: int = 3, batches: int = 2, streams: int = 3) -> None:
         self.log = Log()
         self._url = url
         self._random = random.Random(seed)
@@ -87,13 +94,14 @@ class Clients:
 
     async def _run(self) -> None:
         singles, batches, streams = self._counts
-        limits = httpx.Limits(max_connections=singles + batches, max_keepalive_connections=singles + batches)
+        limits = httpx.Limits(max_connections=2 * singles + batches, max_keepalive_connections=2 * singles + batches)
         async with (
             httpx.AsyncClient(base_url=self._url, timeout=20, limits=limits) as http,
             asyncio.TaskGroup() as tasks,
         ):
             for n in range(singles):
                 tasks.create_task(self._repeat(self._single, http, f"phone-{n:03}"))
+                tasks.create_task(self._repeat(self._keyed, http, f"script-{n:03}"))
             for n in range(batches):
                 tasks.create_task(self._repeat(self._batch, http, f"sensor-{n:03}"))
             for n in range(streams):
@@ -113,6 +121,16 @@ class Clients:
             if answer is not None and answer.status_code == 201:
                 assert answer.json()["message_id"] == body["message_id"]
                 self.log.acknowledged[GPS_RAW.name].append(body["message_id"])
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _keyed(self, http: httpx.AsyncClient, device: str) -> None:
+        key = str(uuid.uuid4())
+        body = self.log.keyed(GPS_RAW, device, key, latitude=self._random.uniform(-90, 90), longitude=2.5)
+        while True:
+            answer = await self._post(http, "/sensor/gps", body, {"Idempotency-Key": key})
+            if answer is not None and answer.status_code == 201:
+                self.log.acknowledged[GPS_RAW.name].append(answer.json()["message_id"])
                 return
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -136,10 +154,12 @@ class Clients:
             # The whole batch again, as a client would.
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _post(self, http: httpx.AsyncClient, path: str, body: Any) -> httpx.Response | None:
+    async def _post(
+        self, http: httpx.AsyncClient, path: str, body: Any, headers: dict[str, str] | None = None
+    ) -> httpx.Response | None:
         """The answer; None when it, or the request, was lost."""
         try:
-            answer = await http.post(path, json=body)
+            answer = await http.post(path, json=body, headers=headers)
         except httpx.HTTPError as error:
             self.log.answers[type(error).__name__] += 1
             return None
