@@ -344,8 +344,8 @@ class LoomProtocol(HttpToolsProtocol):
                 self.transport.abort()
         else:
             self.stalled_since = None
-            if self.flow.read_paused:
-                # It is the service that has not read.
+            if self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
+                # It is the service that has not read, or not asked.
                 self.since = self.since and self.since + passed
             else:
                 self._check_reading(now, cycle)
