@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from loom_ingest.app import create_app
 from loom_ingest.errors import OverloadedError
 from loom_ingest.settings import Settings
-from tests.ingest.conftest import Service
 from tests.ingest.memory import MemoryProducer
 
 GPS = "device.sensor.gps.raw"
@@ -49,19 +48,6 @@ def sent(producer: MemoryProducer, topic: str) -> list[dict[str, Any]]:
 
 def taken(response: httpx.Response) -> None:
     assert (response.status_code, response.content) == (200, b""), response.text
-
-
-async def test_positions_are_on_the_broker(service: Service) -> None:
-    """As a query, as a form and as JSON; each answered with an empty success."""
-    taken(await service.http.post("/osmand", params=OLD | {"id": "osm-broker", "token": "key"}))
-    taken(await service.http.get("/osmand", params=OLD | {"id": "osm-broker", "timestamp": 1377177268}))
-    taken(await service.http.post("/osmand", data=OLD | {"id": "osm-broker", "timestamp": 1377177269}))
-    taken(await service.post("/osmand", NESTED | {"device_id": "osm-broker"}))
-    fixes = [json.loads(record.value) for record in service.records(GPS, "osm-broker")]
-    assert sorted(fix["timestamp"] for fix in fixes) == [
-        "2013-08-22T13:14:27Z", "2013-08-22T13:14:28Z", "2013-08-22T13:14:29Z", "2021-07-21T08:06:34.444000Z",
-    ]  # fmt: skip
-    assert b"key" not in b"".join(record.value for record in service.records(REPORT, "osm-broker"))
 
 
 async def test_a_flat_position(client: httpx.AsyncClient, producer: MemoryProducer) -> None:

@@ -2,8 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,10 +12,9 @@ from loom_ingest.clients.identities import derived_device_id
 from loom_ingest.errors import BrokerUnavailableError, OverloadedError
 from loom_ingest.settings import Settings
 from tests.ingest.access.harness import bearer, make, serving
-from tests.ingest.clients.owntracks import GPS, KEPT, LOCATION, PNG, SECRET, box, post, sealed, sent, who
+from tests.ingest.clients.owntracks import GPS, KEPT, LOCATION, PNG, post, sent
 from tests.ingest.conftest import Service
 from tests.ingest.memory import MemoryProducer
-from tests.ingest.server import live_server
 
 POWER = "device.state.power.raw"
 WIFI = "device.network.wifi.raw"
@@ -31,64 +28,15 @@ STEPS = "device.health.steps.raw"
 PHOTO = "device.image.camera.raw"
 
 
-@pytest.fixture(scope="module")
-def secrets_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("secrets") / "secrets"
-    path.write_text(f"# of the family\nown-sealed {SECRET}\nJane/Phone {'j' * 40}\n")
-    path.chmod(0o600)
-    return path
-
-
-@pytest.fixture(scope="module")
-def live_url(bootstrap_servers: str, ingest_prefix: str, secrets_file: Path) -> Iterator[str]:
-    with live_server(
-        bootstrap_servers, kafka_topic_prefix=ingest_prefix, owntracks_secrets_file=secrets_file
-    ) as server:
-        yield server.url
-
-
-@pytest.fixture(autouse=True)
-def known_secrets(secrets_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOOM_OWNTRACKS_SECRETS_FILE", str(secrets_file))
-
-
 @pytest.fixture
-def phone(secrets_file: Path, producer: MemoryProducer) -> Service:
+def phone(producer: MemoryProducer) -> Service:
     """The service in memory: a topic of the broker takes a second to read."""
-    app = create_app(Settings(owntracks_secrets_file=secrets_file), producer)
+    app = create_app(Settings(), producer)
     http = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000")
     return Service(http, producer, "", "")
 
 
 # Where it is stored
-
-
-async def test_messages_are_on_the_broker_whatever_they_are(service: Service) -> None:
-    """Plain and encrypted, known and unknown; each answered as the app expects."""
-    await post(service, LOCATION, **who("brokered"))
-    await post(service, {"_type": "of the future", "tst": 1}, **who("brokered"))
-    response = await service.post("/pub", sealed(LOCATION | {"tst": 1448530461}), **who("sealed"))
-    assert response.status_code == 200
-    answer = response.json()
-    assert answer["_type"] == "encrypted"
-    assert box(SECRET).decrypt(base64.b64decode(answer["data"])) == b"[]"
-    (fix,) = [json.loads(r.value) for r in service.records(GPS, derived_device_id("owntracks", "own/brokered"))]
-    assert (fix["timestamp"], fix["latitude"], fix["speed"]) == ("2015-11-26T09:34:20Z", 52.5163, 10.0)
-    (kept,) = [json.loads(r.value) for r in service.records(KEPT, derived_device_id("owntracks", "own/brokered"))]
-    assert (kept["client"], json.loads(kept["body"])["_type"]) == ("owntracks", "of the future")
-    (fix,) = [json.loads(r.value) for r in service.records(GPS, derived_device_id("owntracks", "own/sealed"))]
-    assert fix["timestamp"] == "2015-11-26T09:34:21Z"
-
-
-@pytest.mark.integration
-def test_the_spool_has_it_when_the_broker_is_away(tmp_path: Path) -> None:
-    spool = tmp_path / "spool"
-    with live_server("127.0.0.1:1", spool_dir=spool, kafka_delivery_timeout_ms=300) as server:
-        response = httpx.post(f"{server.url}/pub", json=LOCATION, timeout=20)
-        assert (response.status_code, response.content) == (200, b"[]")
-        assert httpx.get(f"{server.url}/readyz", timeout=20).json()["state"] == "spooling"
-    written = b"".join(path.read_bytes() for path in spool.rglob("*") if path.is_file())
-    assert written.count(b'"latitude":52.5163') == 1
 
 
 @pytest.mark.parametrize("failure", [BrokerUnavailableError("away"), OverloadedError("full")])
