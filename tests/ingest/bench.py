@@ -1,11 +1,11 @@
 """POST /sensor/gps side by side: Loom's service, a raw ASGI app that only produces the body, a plain FastAPI one.
 
-`python tests/ingest/bench.py --bootstrap-servers HOST:PORT [--seconds S] [--connections N]` prints JSON: requests per
-second, CPU microseconds of the server per request, latency percentiles. The topics must exist.
+`python -m tests.ingest.bench --bootstrap-servers HOST:PORT [--seconds S] [--connections N]` prints JSON: requests per
+second, CPU microseconds of the server per request, latency percentiles, and ratios, the middle of all rounds. The
+topics must exist. `make bench` runs it with servers of its own, and with more beside it (tests/benchmarks/ingest.py).
 """
 
 import argparse
-import asyncio
 import json
 import os
 import socket
@@ -15,137 +15,91 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
 import psutil
+import uvloop
 
-BODY = b'{"device_id":"phone-001","latitude":37.7749,"longitude":-122.4194,"accuracy":5.0}'
-REQUEST = (
-    b"POST /sensor/gps HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
-    + str(len(BODY)).encode()
-    + b"\r\n\r\n"
-    + BODY
-)
+from tests.ingest.bench_load import GPS, load, request
+
+ROOT = Path(__file__).parents[2]
 SERVERS = ("loom", "raw", "plain")
 
 
-class _Client(asyncio.Protocol):
-    """One connection that sends the next request when the last was answered."""
-
-    def __init__(self, latencies: list[float], deadline: float, request: bytes) -> None:
-        self.latencies = latencies
-        self.deadline = deadline
-        self.request = request
-        self.done = asyncio.get_running_loop().create_future()
-        self.buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self._send()
-
-    def _send(self) -> None:
-        self.sent = time.perf_counter()
-        self.transport.write(self.request)
-
-    def data_received(self, data: bytes) -> None:
-        self.buffer += data
-        head, separator, rest = self.buffer.partition(b"\r\n\r\n")
-        if not separator:
-            return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        if len(rest) < length:
-            return
-        if not head.startswith(b"HTTP/1.1 20"):
-            self.done.set_exception(RuntimeError(head.decode() + rest.decode()))
-            self.transport.close()
-            return
-        self.buffer = b""
-        now = time.perf_counter()
-        self.latencies.append(now - self.sent)
-        if now >= self.deadline:
-            self.done.set_result(None)
-            self.transport.close()
-            return
-        self._send()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(exc or ConnectionError("the server closed the connection"))
-
-
-async def load(port: int, connections: int, seconds: float, request: bytes = REQUEST) -> list[float]:
-    """Latencies in seconds of all requests that `connections` could make in `seconds`."""
-    latencies: list[float] = []
-    deadline = time.perf_counter() + seconds
-    loop = asyncio.get_running_loop()
-    clients = [
-        (await loop.create_connection(lambda: _Client(latencies, deadline, request), "127.0.0.1", port))[1]
-        for _ in range(connections)
-    ]
-    await asyncio.gather(*(client.done for client in clients))
-    return latencies
-
-
 def compare(
-    bootstrap_servers: str, connections: int = 64, seconds: float = 6.0, rounds: int = 6, prefix: str = ""
+    bootstrap_servers: str,
+    connections: int = 64,
+    seconds: float = 6.0,
+    rounds: int = 6,
+    prefix: str = "",
+    **settings: object,
 ) -> dict[str, dict[str, float]]:
-    """Numbers of each server and their ratios; they take turns, so that what else the machine does meets all alike."""
+    """Numbers of each server and their ratios; they take turns, so that what else the machine does meets all alike.
+
+    `settings` are Loom's own. A ratio is the middle of those of the rounds.
+    """
+    content = request("/sensor/gps", GPS)
     with ExitStack() as stack:
-        running = {name: stack.enter_context(_server(name, bootstrap_servers, prefix)) for name in SERVERS}
-        latencies: dict[str, list[float]] = {name: [] for name in SERVERS}
-        elapsed = dict.fromkeys(SERVERS, 0.0)
-        cpu = dict.fromkeys(SERVERS, 0.0)
+        running = {name: stack.enter_context(server(name, bootstrap_servers, prefix, **settings)) for name in SERVERS}
         for port, _ in running.values():
-            asyncio.run(load(port, connections, 1.0))
+            uvloop.run(load(port, connections, 1.0, content))
+        latencies: dict[str, list[float]] = {name: [] for name in SERVERS}
+        rates: dict[str, list[float]] = {name: [] for name in SERVERS}
+        costs: dict[str, list[float]] = {name: [] for name in SERVERS}
         for _ in range(rounds):
             for name, (port, process) in running.items():
-                before, began = _cpu_seconds(process), time.perf_counter()
-                latencies[name] += asyncio.run(load(port, connections, seconds / rounds))
-                elapsed[name] += time.perf_counter() - began
-                cpu[name] += _cpu_seconds(process) - before
+                before, began = cpu_seconds(process), time.perf_counter()
+                taken = uvloop.run(load(port, connections, seconds / rounds, content))
+                rates[name].append(len(taken) / (time.perf_counter() - began))
+                costs[name].append((cpu_seconds(process) - before) / len(taken) * 1e6)
+                latencies[name] += taken
         results: dict[str, dict[str, float]] = {}
         for name, (_, process) in running.items():
             ordered = sorted(latencies[name])
             results[name] = {
-                "requests_per_second": round(len(ordered) / elapsed[name]),
-                "cpu_us_per_request": round(cpu[name] / len(ordered) * 1e6, 1),
+                "requests_per_second": round(median(rates[name])),
+                "cpu_us_per_request": round(median(costs[name]), 1),
                 "p50_ms": round(ordered[len(ordered) // 2] * 1e3, 2),
                 "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 2),
                 "resident_mb": round(process.memory_info().rss / 2**20),
             }
-    rate = {name: result["requests_per_second"] for name, result in results.items()}
-    cost = {name: result["cpu_us_per_request"] for name, result in results.items()}
     results["ratios"] = {
-        "rate_loom_to_raw": round(rate["loom"] / rate["raw"], 2),
-        "rate_loom_to_plain": round(rate["loom"] / rate["plain"], 2),
-        "cpu_raw_to_loom": round(cost["raw"] / cost["loom"], 2),
-        "cpu_plain_to_loom": round(cost["plain"] / cost["loom"], 2),
+        "rate_loom_to_raw": _ratio(rates["loom"], rates["raw"]),
+        "rate_loom_to_plain": _ratio(rates["loom"], rates["plain"]),
+        "cpu_raw_to_loom": _ratio(costs["raw"], costs["loom"]),
+        "cpu_plain_to_loom": _ratio(costs["plain"], costs["loom"]),
     }
     return results
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def _ratio(first: list[float], second: list[float]) -> float:
+    return round(median(a / b for a, b in zip(first, second, strict=True)), 2)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Of the process, so far."""
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
 @contextmanager
-def _server(name: str, bootstrap_servers: str, prefix: str) -> Iterator[tuple[int, psutil.Process]]:
+def server(name: str, bootstrap_servers: str, prefix: str, **settings: object) -> Iterator[tuple[int, psutil.Process]]:
     """Port and process of a server that is ready."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {
-        **os.environ,
+        **{key: value for key, value in os.environ.items() if not key.startswith("LOOM_")},
         "LOOM_PORT": str(port),
         "LOOM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
         "LOOM_KAFKA_TOPIC_PREFIX": prefix,
         "LOOM_LOG_LEVEL": "WARNING",
+        **{f"LOOM_{key.upper()}": str(value) for key, value in settings.items()},
     }
-    arguments = ["-m", "loom_ingest"] if name == "loom" else [__file__, "--serve", name]
-    process = subprocess.Popen([sys.executable, *arguments], env=environment)
+    arguments = ["-m", "loom_ingest"] if name == "loom" else ["-m", "tests.ingest.bench", "--serve", name]
+    process = subprocess.Popen([sys.executable, *arguments], env=environment, cwd=ROOT)
     try:
         for _ in range(400):
             with suppress(httpx.HTTPError):

@@ -15,14 +15,14 @@ import httpx
 
 from loom_contracts.topics.registry import LANDED
 from loom_platform.topics import create_topics
-from tests.ingest.bench import load
+from tests.ingest.bench_load import GPS, load, request
 from tests.ingest.own_broker import OwnBroker
 from tests.ingest.server import live_server, wait_for
 
 
 def measure(root: Path, seconds: float, connections: int) -> dict[str, float]:
     """Numbers of one outage."""
-    broker = OwnBroker(root)
+    broker, content = OwnBroker(root), request("/sensor/gps", GPS)
     try:
         broker.start()
         servers = broker.kafka.bootstrap_servers
@@ -33,10 +33,10 @@ def measure(root: Path, seconds: float, connections: int) -> dict[str, float]:
                 return str(httpx.get(f"{server.url}/readyz", timeout=20).json()["state"])
 
             wait_for(lambda: state() == "direct", "the broker", 30)
-            direct = asyncio.run(load(server.port, connections, seconds))
+            direct = asyncio.run(load(server.port, connections, seconds, content))
             broker.kill()
             wait_for(lambda: state() == "spooling", "the service to notice", 30)
-            spooled = sorted(asyncio.run(load(server.port, connections, seconds)))
+            spooled = sorted(asyncio.run(load(server.port, connections, seconds, content)))
             broker.start()
             wait_for(lambda: state() != "spooling", "the service to find the broker", 30)
             began = time.perf_counter()
