@@ -89,9 +89,9 @@ async def health_export(request: Request) -> Response:
     """Take an export of Health Auto Export; what cannot be read is kept on `device.unrecognized.raw`."""
     services, principal = services_of(request), context_of(request).principal
     identity = (
-        request.query_params.get("device_id")
-        or request.headers.get("automation-name")
-        or request.headers.get("automation-id")
+        label(request.query_params.get("device_id"))
+        or label(request.headers.get("automation-name"))
+        or label(request.headers.get("automation-id"))
         or CLIENT
     )
     device_id = services.identities.device_of(CLIENT, identity, principal)

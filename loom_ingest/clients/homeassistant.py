@@ -6,12 +6,13 @@ for what the documentation leaves open: an unknown webhook gets an empty 200, a 
 """
 
 import secrets
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic_core import from_json, to_json
 
+from loom_contracts.payloads.common import NO_NUL, Label
 from loom_ingest.accept import Services, admit, context_of, services_of
 from loom_ingest.access.principal import Principal, Scope
 from loom_ingest.body import read_json
@@ -19,6 +20,7 @@ from loom_ingest.clients.anybody import read_any, text_of
 from loom_ingest.clients.homeassistant_crypto import Sealed
 from loom_ingest.clients.homeassistant_store import Phone, Phones
 from loom_ingest.clients.homeassistant_webhook import Answer, Call, perform
+from loom_ingest.clients.loose import label, storable
 from loom_ingest.clients.operation import client_operation
 from loom_ingest.clients.taking import take_drafts, unrecognized_pieces
 from loom_ingest.errors import ApiError, Code
@@ -29,21 +31,23 @@ from loom_ingest.validation import rejection
 CLIENT: Final = "homeassistant"
 router = APIRouter(tags=["clients"], route_class=IngestRoute)
 
+Word = Annotated[str, StringConstraints(max_length=256, pattern=NO_NUL)]
+
 
 class HomeAssistantRegistration(BaseModel):
     """What an app says of itself and of its phone."""
 
     model_config = ConfigDict(extra="allow")
 
-    app_id: str = Field(min_length=1, max_length=256)
-    app_name: str = Field(max_length=256)
-    app_version: str = Field(max_length=256)
-    device_name: str = Field(min_length=1, max_length=256)
-    device_id: str | None = Field(None, max_length=256)
-    manufacturer: str = Field(max_length=256)
-    model: str = Field(max_length=256)
-    os_name: str = Field(max_length=256)
-    os_version: str | None = Field(None, max_length=256)
+    app_id: Label
+    app_name: Word
+    app_version: Word
+    device_name: Label
+    device_id: Word | None = None
+    manufacturer: Word
+    model: Word
+    os_name: Word
+    os_version: Word | None = None
     supports_encryption: bool
     app_data: dict[str, Any] = {}
 
@@ -107,14 +111,14 @@ async def register(request: Request) -> Response:
         registration = HomeAssistantRegistration.model_validate_json(body, strict=True)
     except ValidationError as error:
         raise rejection(error, body) from None
-    identity = request.query_params.get("device_id") or registration.device_id or registration.device_name
+    identity = label(request.query_params.get("device_id")) or registration.device_id or registration.device_name
     device_id = services.identities.device_of(CLIENT, identity, context.principal)
     context.principal.require_devices((device_id,))
     await _register_device(services, device_id, registration, context.principal)
     await admit(services, context, device_id)
     webhook_id = secrets.token_hex(32)
     secret = secrets.token_hex(32) if registration.supports_encryption else None
-    told = registration.model_dump(mode="json", exclude={"supports_encryption"})
+    told = storable(registration.model_dump(exclude={"supports_encryption"}))
     await _phones(request).add(webhook_id, device_id, told, secret, context.principal.actor)
     answer = {"cloudhook_url": None, "remote_ui_url": None, "secret": secret, "webhook_id": webhook_id}
     return Response(to_json(answer), 201, media_type="application/json")
@@ -128,6 +132,7 @@ async def register(request: Request) -> Response:
         WebhookAnswer,
         path={"webhook_id": "What the registration answered; it is the credential."},
         also={
+            200: {"model": WebhookAnswer, "content": {"text/plain": {"schema": {"type": "string", "maxLength": 0}}}},
             201: {"model": WebhookAnswer, "description": "The sensor is registered."},
             400: {"model": WebhookAnswer, "description": "No JSON, or something that Loom does not do."},
             410: {"description": "The phone was deleted; it has to register again."},
@@ -140,7 +145,7 @@ async def webhook(request: Request) -> Response:
     phone = await phones.find(request.path_params["webhook_id"])
     if phone is None:
         log.info("webhook_unknown", remedy="register the phone, POST /api/mobile_app/registrations")
-        return Response(status_code=200)
+        return Response(b"", media_type="text/plain")
     if phone.gone:
         return Response(status_code=410)
     context.principal = Principal(None, frozenset({Scope.INGEST}), frozenset({phone.device_id}))

@@ -74,6 +74,7 @@ async def _register_sensor(call: Call) -> Answer | None:
     if sensor_id is None or call.data.get("type") not in _KINDS:
         return None
     if sensor_id not in call.phone.sensors and len(call.phone.sensors) >= MOST_SENSORS:
+        await call.take(unrecognized_pieces(CLIENT, "one sensor too many", call.data))
         return Answer.error("too_many_sensors", f"A phone may have {MOST_SENSORS} sensors")
     names = (
         "type",

@@ -29,6 +29,8 @@ def client_operation(
         for name, description in (described or {}).items()
     ]
     answers = {code: answer for code, answer in ERRORS.items() if code != 422 or code in errors}
+    if 422 not in errors:
+        schema = {"anyOf": [schema, {"description": "Anything else is kept as it came."}]}
     content = {"application/json": {"schema": schema, "example": example}}
     return {
         "status_code": status,

@@ -103,10 +103,17 @@ async def test_a_phone_registers_and_is_a_device(app: App, database_url: str) ->
         row = connection.execute("SELECT * FROM homeassistant_registrations WHERE device_id = 'ha-phone-1'").fetchone()
         logged = connection.execute("SELECT action FROM audit_log WHERE subject = 'ha-phone-1'").fetchall()
     assert answer["webhook_id"] not in str(row)
+    odd = {"app_data": {"a\0": ["\0", 1e400, {}]}, "more": "\0", "device_name": "Jan\u2019s \U0001f4f1"}
+    response = await app.http.post(
+        "/api/mobile_app/registrations?device_id=ha%00", content=json.dumps(REGISTRATION | odd)
+    )
+    assert response.status_code == 201, response.text
     assert ("homeassistant.register",) in logged
 
 
-@pytest.mark.parametrize("changes", [{"app_id": None}, {"supports_encryption": "yes"}, {"device_name": ""}])
+@pytest.mark.parametrize(
+    "changes", [{"app_id": None}, {"supports_encryption": "yes"}, {"device_name": ""}, {"model": "a\0b"}]
+)
 async def test_a_registration_of_another_shape_is_refused(app: App, changes: dict[str, Any]) -> None:
     response = await app.http.post("/api/mobile_app/registrations", json=REGISTRATION | changes)
     assert response.status_code == 422

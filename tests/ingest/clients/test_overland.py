@@ -245,9 +245,10 @@ async def test_a_batch_is_ok_as_soon_as_the_spool_has_it(tmp_path: Path, databas
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:8000") as http,
     ):
         statuses = [(await http.post("/overland", json=batch)).status_code for _ in range(2)]
-        written = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+        written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.segment"))
     assert statuses == [200, 503]
-    assert 500_000 < written < 2_000_000
+    assert all(f'"timestamp":"{p["properties"]["timestamp"]}"'.encode() in written for p in batch["locations"])
+    assert len(written) <= 1_500_000
 
 
 async def test_a_body_may_be_larger_than_others_and_has_a_limit() -> None:
