@@ -52,6 +52,8 @@ UPDATE activitywatch_buckets
 SET deleted_at = now(), updated_at = now(), generation = generation + 1, last_event = NULL
 WHERE (device_id, bucket_id) = (%(device)s, %(bucket)s) AND deleted_at IS NULL RETURNING *
 """
+# Of years of events, until the first is found.
+_PATIENTLY: Final = "SET LOCAL statement_timeout = '120s'"
 _EVENTS: Final = """
 SELECT timestamp, duration_seconds, data, event_id, revision FROM digital_activitywatch_events
 WHERE device_id = %(device)s AND bucket_id = %(bucket)s
@@ -126,6 +128,7 @@ class WatcherStore:
             connection.transaction(),
             connection.cursor(name="activitywatch_events") as cursor,
         ):
+            await connection.execute(_PATIENTLY)
             await cursor.execute(_EVENTS, values)
             while rows := await cursor.fetchmany(ROWS_AT_ONCE):
                 for row in rows:
@@ -137,7 +140,8 @@ class WatcherStore:
     ) -> int:  # fmt: skip
         """How many events there are, as `events` has them, those in `without` aside."""
         values = _range(bucket, begin, start, end) | {"without": list(without)}
-        async with self._database.connection() as connection:
+        async with self._database.connection() as connection, connection.transaction():
+            await connection.execute(_PATIENTLY)
             row = await (await connection.execute(_COUNT, values)).fetchone()
         return int(row["events"]) if row else 0
 

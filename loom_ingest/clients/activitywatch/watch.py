@@ -31,6 +31,9 @@ MOST_READERS: Final = 2
 
 Devices = frozenset[str] | None
 
+_ANSWERS: Final = (psycopg.DataError, psycopg.errors.QueryCanceled)
+"""Errors of a database that is there."""
+
 
 class ActivityWatch:
     """Buckets, and what was taken for them of late.
@@ -231,7 +234,7 @@ class ActivityWatch:
                 raise
 
     def _lost(self, error: DatabaseUnavailableError) -> None:
-        if isinstance(error.__cause__, psycopg.DataError):
+        if isinstance(error.__cause__, _ANSWERS):
             return
         self._away_until = time.monotonic() + AWAY_SECONDS
         if not self._told:
