@@ -62,7 +62,7 @@ class Retries:
         for offset in range(start, start + _BUCKET_BYTES, _ENTRY.size):
             known, microseconds, check = _ENTRY.unpack_from(self._map, offset)
             if known == name and check == _check(known, microseconds):
-                return _EPOCH + microseconds * _MICROSECOND
+                return _EPOCH + timedelta(microseconds=microseconds)
             if oldest is None or microseconds < oldest:
                 free, oldest = offset, microseconds
         microseconds = (now - _EPOCH) // _MICROSECOND

@@ -53,3 +53,14 @@ def test_only_the_wiring_imports_dagster() -> None:
         and any(m.partition(".")[0].startswith("dagster") for m in modules(path))
     ]
     assert wrong == []
+
+
+def test_only_the_spans_module_imports_opentelemetry() -> None:
+    """It is loaded where a collector is set, and nowhere else."""
+    found = [
+        str(path.relative_to(ROOT))
+        for package in ALLOWED
+        for path in files(package)
+        if any(module.partition(".")[0] == "opentelemetry" for module in modules(path))
+    ]
+    assert found == ["loom_ingest/telemetry.py"]

@@ -97,6 +97,11 @@ class FileBroker:
             raise BrokerUnavailableError("away")
         self._take(record)
 
+    async def send_all(self, records: Sequence[Record]) -> list[ApiError | None]:
+        for record in records:
+            await self.send(record)
+        return [None for _ in records]
+
     async def deliver(self, records: Sequence[tuple[int, Record]]) -> list[ApiError | None]:
         self._at("before delivery")
         for index, (_, record) in enumerate(records):

@@ -38,7 +38,7 @@ async def test_every_line_is_json_with_the_requests_ids_and_no_payload(server: L
     request_id = f"test-{uuid.uuid4().hex[:8]}"
     headers = {"x-request-id": request_id, "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01"}
     async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
-        image = {"device_id": "phone-001", "image": ("secret.png", PNG, "image/png")}
+        image = {"file": ("secret.png", PNG, "image/png")}
         for content in (
             {"device_id": "phone-001", "latitude": 1.5, "longitude": 2.5, "source": SECRET},
             {"device_id": "phone-001", "latitude": SECRET, SECRET: SECRET},
@@ -46,7 +46,7 @@ async def test_every_line_is_json_with_the_requests_ids_and_no_payload(server: L
         ):
             await client.post("/sensor/gps", json=content)
         await client.post("/digital/clipboard", json={"device_id": "phone-001", "content": SECRET, "text": SECRET})
-        await client.post("/images/screenshot", files={"file": image["image"]}, data={"device_id": "phone-001"})
+        await client.post("/images/screenshot", files=image, data={"device_id": "phone-001"})
         await client.get(f"/{SECRET}?token={SECRET}", headers={"Authorization": f"Bearer {SECRET}"})
         await client.post("/owntracks", content=SECRET, headers={"X-API-Key": SECRET})
     url = f"ws://127.0.0.1:{server.port}/audio/stream/mic-001?secret={SECRET}"

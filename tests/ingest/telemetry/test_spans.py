@@ -16,6 +16,9 @@ import websockets
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from loom_contracts.topics.device import AUDIO_RAW, GPS_RAW
+from loom_ingest.metrics import Metrics
+from loom_ingest.telemetry import Tracing
+from loom_ingest.trace import RequestContext
 from loom_platform.embedded.process import free_port
 from tests.ingest.conftest import read_topic
 from tests.ingest.server import LiveServer, live_server, wait_for
@@ -208,19 +211,16 @@ def test_a_collector_that_fails_or_is_away_costs_spans_and_nothing_else(
             assert 'trace_spans_total{status="failed"}' in metrics
 
 
-def test_of_the_traces_that_begin_here_a_part_is_recorded(
-    bootstrap_servers: str, ingest_prefix: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in HASTE.items():
-        monkeypatch.setenv(name, value)
-    with collecting() as collector:
-        settings = {"kafka_topic_prefix": ingest_prefix, "otlp_endpoint": collector.url, "trace_sample_ratio": 0.25}
-        with live_server(bootstrap_servers, **settings) as server, httpx.Client(base_url=server.url) as client:
-            given = [client.get("/").headers["traceparent"] for _ in range(200)]
-            # The last ones are sent before the process ends.
-        recorded = {span.trace_id.hex() for span in collector.spans if span.name == "GET /"}
-    assert {header[3:35] for header in given if header.endswith("-01")} == recorded
-    assert 20 < len(recorded) < 90
+def test_of_the_traces_that_begin_here_a_part_is_recorded() -> None:
+    tracing = Tracing("http://127.0.0.1:1", 0.25, "development", Metrics())
+    begun = [RequestContext([]) for _ in range(2_000)]
+    for context in begun:
+        tracing.begin(context)
+    assert 0.2 < sum(context.sampled for context in begun) / len(begun) < 0.3
+    for flags in ("00", "01"):
+        inherited = RequestContext([(b"traceparent", f"00-{'f' * 32}-{PARENT}-{flags}".encode())])
+        tracing.begin(inherited)
+        assert inherited.flags == flags
 
 
 def test_opentelemetrys_sdk_is_loaded_only_for_a_collector() -> None:
