@@ -295,6 +295,6 @@ async def test_who_it_is_from(
 
 
 async def test_a_name_may_have_any_letters(phone: Service) -> None:
-    headers = {"X-Limit-U": "Jürgen".encode(), "X-Limit-D": b"phone"}
+    headers = {b"X-Limit-U": "Jürgen".encode(), b"X-Limit-D": b"phone"}
     assert (await phone.http.post("/pub", json=LOCATION, headers=headers)).status_code == 200
     assert [m["device_id"] for m in sent(phone, GPS)] == [derived_device_id("owntracks", "Jürgen/phone")]
