@@ -56,6 +56,8 @@ SENDING: Final = (
     digital.router,
 )
 """Routers of what devices send; in the order of the documentation."""
+METRICS_HOST: Final = "127.0.0.1"
+"""Of the port of the metrics alone: it asks for no key."""
 
 CLIENTS: Final = (
     activitywatch,
@@ -88,7 +90,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if settings.metrics_port is not None:
-                exporter, _thread = start_http_server(settings.metrics_port, settings.host, metrics.registry)
+                exporter, _thread = start_http_server(settings.metrics_port, METRICS_HOST, metrics.registry)
                 stack.callback(exporter.server_close)
                 stack.callback(exporter.shutdown)
             if workers is not None:
