@@ -164,7 +164,6 @@ class Cycle:
 
     def _start(self, message: Message) -> None:
         status = message["status"]
-        self.response_started = True
         self.waiting_for_100_continue = False
         lines = [STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n".encode()]
         length = chunked = closing = None
@@ -185,6 +184,7 @@ class Cycle:
         head = b"".join(lines)
         if head.count(b"\n") != len(lines) or head.count(b"\r") != len(lines):
             raise RuntimeError("a header of the answer holds a line break")
+        self.response_started = True
         self._head = head + b"\r\n"
         self._chunked, self._left = bool(chunked), length or 0
 
