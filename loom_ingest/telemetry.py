@@ -57,9 +57,14 @@ class Tracing:
         self._processor: BatchSpanProcessor | None = None
 
     def start(self) -> None:
-        """Begin the thread that sends."""
-        self._exporter = Telling(OTLPSpanExporter(traces_url(self._endpoint)), self._endpoint, self._metrics)
-        self._processor = BatchSpanProcessor(self._exporter)
+        """Begin the thread that sends; without it, and said so, where OpenTelemetry's own variables cannot be used."""
+        try:
+            exporter = Telling(OTLPSpanExporter(traces_url(self._endpoint)), self._endpoint, self._metrics)
+            self._processor = BatchSpanProcessor(exporter)
+            self._exporter = exporter
+        except Exception as error:
+            remedy = "correct the OTEL_ variables; ingest goes on without spans"
+            log.error("spans_off", endpoint=self._endpoint, reason=str(error), remedy=remedy)
 
     async def stop(self) -> None:
         """Send what is left, for a moment."""

@@ -20,6 +20,7 @@ from loom_ingest.errors import BrokerUnavailableError
 from loom_ingest.metrics import Metrics
 from loom_ingest.settings import Settings
 from loom_ingest.workers import Workers
+from loom_platform.embedded.process import free_port
 from tests.ingest.memory import MemoryProducer
 from tests.ingest.server import live_server, wait_for
 
@@ -113,6 +114,18 @@ async def test_refusals_are_counted_by_code(client: httpx.AsyncClient, producer:
         text = (await other.get("/metrics")).text
     assert answers == [201, 429, 429]
     assert value(text, "requests_rejected_total", code="RATE_LIMITED") == 2
+
+
+async def test_the_port_that_asks_for_no_key_answers_this_machine_only() -> None:
+    port = free_port()
+    app = create_app(Settings(host="0.0.0.0", require_api_keys=True, metrics_port=port), MemoryProducer())  # noqa: S104
+    async with app.router.lifespan_context(app), httpx.AsyncClient() as client:
+        assert names((await client.get(f"http://127.0.0.1:{port}/metrics")).text) >= {
+            "http_requests",
+            "kafka_connected",
+        }
+        with pytest.raises(httpx.ConnectError):
+            await client.get(f"http://127.0.0.2:{port}/metrics")
 
 
 @pytest.fixture

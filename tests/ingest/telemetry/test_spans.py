@@ -14,13 +14,17 @@ import httpx
 import pytest
 import websockets
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from structlog.testing import capture_logs
 
 from loom_contracts.topics.device import AUDIO_RAW, GPS_RAW
+from loom_ingest.app import create_app
 from loom_ingest.metrics import Metrics
+from loom_ingest.settings import Settings
 from loom_ingest.telemetry import Tracing
 from loom_ingest.trace import RequestContext
 from loom_platform.embedded.process import free_port
 from tests.ingest.conftest import read_topic
+from tests.ingest.memory import MemoryProducer
 from tests.ingest.server import LiveServer, live_server, wait_for
 from tests.ingest.telemetry.collector import Collector, attributes, collecting
 
@@ -221,6 +225,19 @@ def test_of_the_traces_that_begin_here_a_part_is_recorded() -> None:
         inherited = RequestContext([(b"traceparent", f"00-{'f' * 32}-{PARENT}-{flags}".encode())])
         tracing.begin(inherited)
         assert inherited.flags == flags
+
+
+async def test_a_variable_of_opentelemetrys_that_cannot_be_used_costs_only_the_spans(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
+    app = create_app(Settings(otlp_endpoint="http://127.0.0.1:1"), MemoryProducer())
+    with capture_logs() as logs:
+        async with app.router.lifespan_context(app):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                assert (await client.post("/sensor/gps", json=gps("phone-001"))).status_code == 201
+    assert "spans_off" in [line["event"] for line in logs]
 
 
 def test_opentelemetrys_sdk_is_loaded_only_for_a_collector() -> None:
