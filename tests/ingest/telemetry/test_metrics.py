@@ -121,7 +121,7 @@ async def test_the_port_that_asks_for_no_key_answers_this_machine_only() -> None
     app = create_app(Settings(host="0.0.0.0", require_api_keys=True, metrics_port=port), MemoryProducer())  # noqa: S104
     async with app.router.lifespan_context(app), httpx.AsyncClient() as client:
         assert names((await client.get(f"http://127.0.0.1:{port}/metrics")).text) >= {
-            "http_requests",
+            "http_requests_total",
             "kafka_connected",
         }
         with pytest.raises(httpx.ConnectError):
