@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 from fastapi import Request
 from pydantic_core import to_json
 
-from loom_contracts.message import Message
+from loom_contracts.message import Message, utc_now
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device_system import UNRECOGNIZED_RAW
 from loom_ingest.accept import Services, admit, check, context_of, parse, record_of, services_of
@@ -129,7 +129,11 @@ def _parsed(services: Services, client: str, device_id: str, draft: Draft) -> Me
     if len(content) > LARGEST_DRAFT:
         raise ApiError(413, Code.PAYLOAD_TOO_LARGE, f"The record would have {len(content)} bytes")
     name = b"\0".join((client.encode(), device_id.encode(), topic.name.encode(), content))
-    item = {**draft.fields, "device_id": device_id, "message_id": str(_identity(name))}
+    message_id = _identity(name)
+    item = {**draft.fields, "device_id": device_id, "message_id": str(message_id)}
+    if topic is UNRECOGNIZED_RAW:
+        # Nobody knows its own time; that of the first try makes the next one the same row.
+        item["timestamp"] = services.retries.time_of(message_id, utc_now())
     message = parse(topic.payload, to_json(item, inf_nan_mode="null"))
     return check(message, topic, services.settings, past=True)
 

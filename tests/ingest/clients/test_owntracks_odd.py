@@ -51,6 +51,13 @@ async def test_what_cannot_be_read_is_kept(phone: Service, body: bytes, headers:
         assert "".join(kept["body"].split()) == "".join(body.decode().split())
 
 
+async def test_what_cannot_be_read_is_one_record_however_often_it_comes(phone: Service) -> None:
+    for _ in range(2):
+        await post(phone, {"_type": "of the future"})
+    await post(phone, {"_type": "of a later future"})
+    assert len({(m["timestamp"], m["message_id"]) for m in sent(phone, KEPT)}) == 2
+
+
 async def test_what_is_too_long_for_a_field_is_kept_in_pieces_beside_the_position(phone: Service) -> None:
     note = "".join(f"{i:07}" for i in range(300_000))
     await post(phone, LOCATION | {"note": note})
