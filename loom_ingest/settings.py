@@ -129,7 +129,7 @@ class Settings(BaseSettings):
     timestamp_tolerance_hours: float = Field(24.0, ge=0, description="Around the server's time; 0 accepts any time.")
     max_body_bytes: int = Field(MEBIBYTE, ge=1_024, description="Of one request, audio aside.")
     max_audio_body_bytes: int = Field(15 * MEBIBYTE, ge=1_024, description="Of one request with audio or an image.")
-    max_import_bytes: int = Field(
+    max_activitywatch_import_bytes: int = Field(
         512 * MEBIBYTE, ge=1_024, description="Of one import from ActivityWatch; it goes to a temporary file first."
     )
     max_import_body_bytes: int = Field(

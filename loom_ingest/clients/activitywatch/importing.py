@@ -63,7 +63,7 @@ async def import_body(request: Request) -> int:
 
 async def _receive(request: Request, file: IO[bytes]) -> None:
     """Write the body to `file`, decompressed, and of a form its files."""
-    limit = services_of(request).settings.max_import_bytes
+    limit = services_of(request).settings.max_activitywatch_import_bytes
     headers = dict(request.scope["headers"])
     content_type = headers.get(b"content-type", b"")
     media = content_type.partition(b";")[0].strip().lower()
@@ -286,7 +286,7 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(
         413,
         Code.PAYLOAD_TOO_LARGE,
-        f"The import is larger than {limit} bytes; send bucket by bucket, or raise LOOM_MAX_IMPORT_BYTES",
+        f"The import is larger than {limit} bytes; send bucket by bucket, or raise LOOM_MAX_ACTIVITYWATCH_IMPORT_BYTES",
         details={"limit_bytes": limit},
         headers={"Connection": "close"},
     )

@@ -2,8 +2,10 @@
 
 import copy
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
+import httpx
 import pytest
 from aw_core.models import Event as AwEvent
 from aw_transform.heartbeats import heartbeat_merge, heartbeat_reduce
@@ -111,7 +113,7 @@ def test_what_is_remembered_is_bounded() -> None:
         event = Event(START + timedelta(seconds=second), timedelta(0), {"n": second})
         recent.add(key, State(identity(PLACE, event), event))
     assert [s.event.data["n"] for s in recent.of(key)] == list(range(99, 89, -1))
-    large = Event(START, timedelta(0), {"text": "x" * 99_000})
+    large = Event(START, timedelta(0), {"text": "x" * 49_000})
     recent.add(key, State(identity(PLACE, large), large))
     assert [s.event.data for s in recent.of(key)] == [large.data]
     recent.clear(key)
@@ -128,3 +130,24 @@ def test_a_state_of_lower_rank_changes_nothing() -> None:
     recent.add(key, state.changed(1))
     recent.add(key, state.grown(Event(START, timedelta(seconds=9), {})))
     assert [s.deleted for s in recent.of(key)] == [True]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_service_answers_heartbeats_as_aw_server_does(client: httpx.AsyncClient, seed: int) -> None:
+    """The rules of aw-server's `ServerAPI.heartbeat` over aw-core's merge: what is merged goes on, the rest begins."""
+    random, moment, last = Random(seed), START, None
+    path = f"/api/0/buckets/bucket-{seed}"
+    made = await client.post(path, json={"client": "c", "type": "t", "hostname": "laptop"})
+    assert made.status_code == 200
+    for _ in range(60):
+        moment += timedelta(milliseconds=random.choice([-2000, 0, 1, 999, 1000, 3000, 10_000, 300_000]))
+        item = {
+            "timestamp": moment.isoformat(),
+            "duration": random.choice([0, 0, 1.5, 10, 200]),
+            "data": random.choice([{"app": "a"}, {"app": "b"}, {}]),
+        }
+        pulsetime = random.choice([0, 1, 5, 60, 185.0])
+        merge = None if last is None else heartbeat_merge(last, theirs(item), pulsetime)
+        last = theirs(item) if merge is None else merge
+        answer = await client.post(f"{path}/heartbeat?pulsetime={pulsetime}", json=item)
+        assert answer.json() | {"id": None} == last.to_json_dict()

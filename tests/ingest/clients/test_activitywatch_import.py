@@ -24,7 +24,7 @@ LIMIT = 2 * 1024 * 1024
 
 @pytest.fixture
 async def served(database_url: str) -> AsyncIterator[Served]:
-    async with serving(database_url, require_api_keys=False, max_import_bytes=LIMIT) as served:
+    async with serving(database_url, require_api_keys=False, max_activitywatch_import_bytes=LIMIT) as served:
         yield served
 
 
