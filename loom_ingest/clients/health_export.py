@@ -227,7 +227,7 @@ def _steps(
 ) -> Iterator[Draft]:
     """The steps of a stretch of up to a day that is over; of others there is only the metric."""
     value = number(entry.get("qty"), 0.0, 2.0**53)
-    if value is None or (interval or 0.0) > _DAY:
+    if value is None or (interval or 0.0) > _DAY or start > now:
         return
     end = start + timedelta(seconds=interval or 0.0)
     if end <= now:

@@ -132,6 +132,14 @@ async def test_steps_of_a_day_that_is_not_over_and_of_a_month_are_a_metric_only(
     assert [m["value"] for m in sent(phone, METRIC, "hae-3")] == [250_000.0, 9.0]
 
 
+async def test_a_day_at_the_end_of_time_and_numbers_beyond_all_bounds(phone: Service) -> None:
+    entries = [{"date": "9999-12-31 23:00:00 +0000", "qty": 5}, {"date": "2026-01-15", "qty": 10**400}]
+    await post(phone, metrics("step_count", "count", *entries), "hae-11", automation_aggregation="Days")
+    assert [m["attributes"] for m in sent(phone, METRIC, "hae-11")] == [{"qty": 10**400}]
+    assert [m["reason"].partition(":")[0] for m in sent(phone, KEPT, "hae-11")] == [METRIC]
+    assert sent(phone, STEPS, "hae-11") == []
+
+
 async def test_other_metrics_with_all_that_is_said_of_them(phone: Service) -> None:
     at = {"date": "2026-01-15 08:30:00 +0100"}
     export = {
