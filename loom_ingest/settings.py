@@ -167,6 +167,16 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _room_for_one(self) -> Self:
+        for name in ("max_body_bytes", "max_audio_body_bytes", "max_import_body_bytes", "stream_max_frame_bytes"):
+            if getattr(self, name) > self.max_buffered_bytes:
+                raise ValueError(
+                    f"{PREFIX}{name.upper()}={getattr(self, name)}: more than LOOM_MAX_BUFFERED_BYTES, "
+                    f"{self.max_buffered_bytes}, holds; lower the one or raise the other"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _closed_in_production(self) -> Self:
         if self.environment == "production" and self.debug:
             raise ValueError("LOOM_DEBUG=true: not in production; set it to false")

@@ -71,6 +71,14 @@ def test_workers_do_not_share_a_metrics_port(monkeypatch: pytest.MonkeyPatch) ->
         load_settings()
 
 
+def test_the_largest_body_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOM_MAX_AUDIO_BODY_BYTES", str(100 * 2**20))
+    with pytest.raises(SettingsError, match="LOOM_MAX_AUDIO_BODY_BYTES=104857600: more than LOOM_MAX_BUFFERED_BYTES"):
+        load_settings()
+    monkeypatch.setenv("LOOM_MAX_BUFFERED_BYTES", str(100 * 2**20))
+    assert load_settings().max_audio_body_bytes == 100 * 2**20
+
+
 @pytest.mark.parametrize(("name", "value"), [("LOOM_DEBUG", "true"), ("LOOM_CORS_ORIGINS", "*")])
 def test_production_is_closed(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv("LOOM_ENVIRONMENT", "production")

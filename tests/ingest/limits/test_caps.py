@@ -17,7 +17,8 @@ HELD = 2**20
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A service with room for few."""
     spool = tmp_path_factory.mktemp("spool")
-    limits = {"max_connections": MOST, "max_buffered_bytes": HELD}
+    sizes = ("max_body_bytes", "max_audio_body_bytes", "max_import_body_bytes", "stream_max_frame_bytes")
+    limits = {"max_connections": MOST, "max_buffered_bytes": HELD, **dict.fromkeys(sizes, HELD)}
     with live_server(NOBODY, spool_dir=spool, keep_alive_seconds=1, log_level="WARNING", **limits) as server:
         yield server
 

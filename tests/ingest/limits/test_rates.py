@@ -14,6 +14,7 @@ from loom_ingest.limits import MOST_BUCKETS, Buckets, RateLimits
 from loom_ingest.quota import Quota, Rate, rate_headers
 from loom_ingest.settings import Settings
 from loom_ingest.trace import RequestContext
+from tests.ingest.access.harness import make, serving
 from tests.ingest.memory import MemoryProducer
 
 GPS: dict[str, Any] = {"device_id": "phone-001", "latitude": 1.5, "longitude": 2.5}
@@ -159,3 +160,23 @@ async def test_a_page_may_read_the_fields(limited: httpx.AsyncClient) -> None:
 async def test_nothing_is_said_when_nothing_is_limited(client: httpx.AsyncClient) -> None:
     answer = await client.post("/sensor/gps", json=GPS)
     assert not [name for name in answer.headers if name.startswith("ratelimit")]
+
+
+@pytest.mark.integration
+async def test_each_key_has_a_bucket_of_its_own(database_url: str) -> None:
+    one, two = await make(database_url, "ingest"), await make(database_url, "ingest")
+    rates = {"rate_limit_enabled": True, "rate_limit_key_burst_size": 2, "rate_limit_key_requests_per_minute": 6}
+    async with serving(database_url, **rates) as served:
+        answers = [await served.gps(one) for _ in range(3)]
+        assert [a.status_code for a in answers] == [201, 201, 429]
+        assert answers[0].headers["ratelimit-policy"] == '"key";q=2;w=20, "device";q=100;w=6'
+        assert answers[0].headers["ratelimit"] == '"key";r=1;t=10, "device";r=99;t=1'
+        assert answers[0].headers["ratelimit-remaining"] == "1"
+        assert answers[2].headers["ratelimit"].startswith('"key";r=0;t=')
+        assert answers[2].json()["details"]["limit"] == "key"
+        # What is refused for its key, or sent without one, costs the device nothing.
+        assert (await served.gps(None)).status_code == 401
+        assert '"device";r=97' in (await served.gps(two)).headers["ratelimit"]
+        # Another way to the same handler: the long one, for a page.
+        assert (await served.gps(one, Origin="http://localhost:3000")).status_code == 429
+        assert len(served.producer.records) == 3
