@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from fastapi import Request, Response
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
 from loom_contracts.message import Message
 from loom_contracts.topic import Topic
@@ -30,7 +31,7 @@ CONTEXT: Final = "loom.context"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What handlers work with; one per app, at `app.state.services`."""
+    """What handlers work with; one per app, at `app.services`."""
 
     settings: Settings
     producer: Producer
@@ -58,10 +59,15 @@ class JsonAnswer(Response):
             (b"content-type", JSON),
         ]
 
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": 201, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
 
 def services_of(request: Request) -> Services:
     """The services of the app that answers `request`."""
-    services: Services = request.scope["app"].state.services
+    services: Services = request.scope["app"].services
     return services
 
 

@@ -64,6 +64,8 @@ async def _read(request: Request, limit: int, *, forms: bool) -> tuple[bytes, by
     length = encoding = form = None
     for name, value in request.scope["headers"]:
         if name == b"content-type":
+            if value == JSON:
+                continue
             if value[:19].lower() == _FORM and forms:
                 form = value
             else:

@@ -93,6 +93,7 @@ class Gatherer:
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[tuple[str, int], _Lane] = {}
         self._unknown: dict[str, _Lane] = {}
+        self._partitions: dict[str, int] = {}
         self._lost: BaseException | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -129,11 +130,11 @@ class Gatherer:
     def _queue(self, entry: _Entry) -> None:
         record = entry.record
         topic = record.topic
-        partitions = self._client.client.cluster.partitions_for_topic(topic)
-        if not partitions or topic in self._unknown:
+        count = self._partitions.get(topic) or self._count(topic)
+        if not count or topic in self._unknown:
             lane = self._unknown.setdefault(topic, _Lane(topic, _UNKNOWN))
         else:
-            place = (topic, self._partition_of(record.key, len(partitions)))
+            place = (topic, self._partition_of(record.key, count))
             found = self._lanes.get(place)
             if found is None:
                 found = self._lanes[place] = _Lane(*place)
@@ -142,6 +143,13 @@ class Gatherer:
         if lane.server is None:
             # It is of many requests, so of none.
             lane.server = self._loop.create_task(self._serve(lane), context=Context())
+
+    def _count(self, topic: str) -> int:
+        """How many partitions the topic has, 0 when that is not known; remembered until the next sweep."""
+        count = len(self._client.client.cluster.partitions_for_topic(topic) or ())
+        if count:
+            self._partitions[topic] = count
+        return count
 
     async def _serve(self, lane: _Lane) -> None:
         """Send what waits in `lane`, batch after batch, until nothing does."""
@@ -244,6 +252,7 @@ class Gatherer:
     def _sweep(self) -> None:
         """Tell those that waited for too long. What is on its way stays so: its lane goes on after its answer."""
         self._sweeper = None
+        self._partitions.clear()
         now = perf_counter()
         for lane in self._all():
             for entries in (lane.flight, lane.waiting):
