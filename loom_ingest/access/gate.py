@@ -1,7 +1,7 @@
 """The gate: who a request is from, by the key that came with it.
 
-Keys are looked up in memory. They are read from PostgreSQL every two seconds, which is how soon a revocation counts,
-and at once when one comes that is well-formed and not known, so a key counts as soon as it is made. With the database
+Keys are looked up in memory. They are read from PostgreSQL so often that a revocation counts within two seconds, and at
+once when one comes that is well-formed and not known, so a key counts as soon as it is made. With the database
 away the keys known last go on; a service that starts then has them from a file beside the spool.
 """
 
@@ -26,9 +26,10 @@ from loom_ingest.access.register import KeyRow, all_keys, record_uses
 from loom_ingest.access.remembered import read_keys, write_keys
 from loom_ingest.database import Database
 from loom_ingest.errors import ApiError, DatabaseUnavailableError
-from loom_ingest.logging import log
+from loom_ingest.logging import log, where
 
-REFRESH_SECONDS: Final = 2.0
+REFRESH_SECONDS: Final = 1.5
+"""A revocation counts within two seconds: this, and the half second that a reading may have to wait."""
 USES_SECONDS: Final = 10.0
 """How late `last_used_at` is written."""
 SOONEST_SECONDS: Final = 0.5
@@ -139,8 +140,8 @@ class Gate:
             return
         if len(self._refusals) >= MOST_REFUSALS:
             self._refusals = {k: until for k, until in self._refusals.items() if now < until}
-            if len(self._refusals) >= MOST_REFUSALS:
-                return
+        if len(self._refusals) >= MOST_REFUSALS or len(self._to_audit) >= MOST_REFUSALS:
+            return
         self._refusals[same] = now + REFUSAL_SECONDS
         self._to_audit.append(Entry(principal.actor, action, subject, "refused", {"code": error.code.value}))
 
@@ -165,10 +166,14 @@ class Gate:
 
     async def _work_on(self) -> None:
         while not self._stopping.is_set():
-            await self._refresh(always=True)
-            if time.monotonic() - self._used_written > USES_SECONDS or self._to_audit:
-                await self._write_down()
-                self._used_written = time.monotonic()
+            try:
+                await self._refresh(always=True)
+                if time.monotonic() - self._used_written > USES_SECONDS or self._to_audit:
+                    self._used_written = time.monotonic()
+                    await self._write_down()
+            except Exception as error:
+                # Without this task a revocation would never be seen.
+                log.error("keys_failed", **where(error))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REFRESH_SECONDS):
                     await self._stopping.wait()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from loom_ingest.access.principal import Scope
 from loom_ingest.access.register import KeyRow
 
 FILE: Final = "keys.json"
@@ -58,7 +59,7 @@ def _row(item: dict[str, Any]) -> KeyRow:
         item["key_id"],
         item["name"],
         bytes.fromhex(item["sha256"]),
-        list(item["scopes"]),
+        [Scope(scope).value for scope in item["scopes"]],
         None if item["devices"] is None else list(item["devices"]),
         last_used_at=None,
         replaced_by=None,

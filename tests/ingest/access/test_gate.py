@@ -48,7 +48,7 @@ async def test_a_key_counts_as_soon_as_it_is_made(database_url: str) -> None:
 
 
 async def test_a_revoked_key_ends_within_two_seconds(database_url: str) -> None:
-    assert gate.REFRESH_SECONDS <= 2
+    assert gate.REFRESH_SECONDS + gate.SOONEST_SECONDS <= 2
     key = await make(database_url)
     async with serving(database_url) as served:
         assert (await served.gps(key)).status_code == 201
@@ -103,7 +103,7 @@ async def test_a_restart_without_the_database_knows_the_keys(database_url: str, 
         began = time.monotonic()
         assert (await served.gps(make_key().text)).json()["details"] == {"reason": "unknown"}
         assert time.monotonic() - began < 4
-    file.write_text("{")
+    file.write_text(file.read_text().replace('"ingest"', '"everything"'))
     async with serving(NOBODY, spool_dir=tmp_path) as served:
         answer = await served.gps(good)
         # Clients throw away what is refused with a 401, so a service that cannot know says so.
