@@ -31,7 +31,8 @@ CREATE INDEX digital_activitywatch_raw_deleted ON digital_activitywatch_raw (buc
 SELECT loom_make_timeseries('digital_activitywatch_raw');
 COMMENT ON TABLE digital_activitywatch_raw IS 'Windows, presence at the keyboard and pages that ActivityWatch''s watchers saw.';
 
--- A deletion erases nothing: it adds one to `generation`, and events of an earlier one are no longer shown.
+-- A deletion erases nothing: it adds one to `generation`, and events of an earlier one are no longer shown; of those whose
+-- generation nobody knew, because the database was away, those that came before `emptied_at`.
 CREATE TABLE activitywatch_buckets (
     device_id    text        NOT NULL,
     bucket_id    text        NOT NULL,
@@ -43,6 +44,7 @@ CREATE TABLE activitywatch_buckets (
     created_at   timestamptz NOT NULL,
     updated_at   timestamptz NOT NULL DEFAULT now(),
     deleted_at   timestamptz,
+    emptied_at   timestamptz,
     last_event   jsonb,
     PRIMARY KEY (device_id, bucket_id)
 );
@@ -56,7 +58,7 @@ SELECT r.timestamp, r.timestamp + r.duration_seconds * interval '1 second' AS en
 FROM digital_activitywatch_raw r
 LEFT JOIN activitywatch_buckets b ON (b.device_id, b.bucket_id) = (r.device_id, r.bucket_id)
 WHERE NOT r.deleted
-  AND (b.generation IS NULL OR r.generation IS NULL OR r.generation >= b.generation)
+  AND (b.emptied_at IS NULL OR r.generation >= b.generation OR (r.generation IS NULL AND r.received_at > b.emptied_at))
   AND NOT EXISTS (
       SELECT FROM digital_activitywatch_raw n
       WHERE n.timestamp = r.timestamp AND n.event_id = r.event_id

@@ -3,6 +3,7 @@
 import math
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from uuid import UUID, uuid5
@@ -244,10 +245,11 @@ async def _stream(pieces: AsyncGenerator[bytes, None], filename: str | None = No
             break
 
     async def rest() -> AsyncIterator[bytes]:
-        for piece in first:
-            yield piece
-        async for piece in pieces:
-            yield piece
+        async with aclosing(pieces):
+            for piece in first:
+                yield piece
+            async for piece in pieces:
+                yield piece
 
     headers = {}
     if filename is not None:

@@ -49,7 +49,7 @@ RETURNING *
 """
 _DELETE: Final = """
 UPDATE activitywatch_buckets
-SET deleted_at = now(), updated_at = now(), generation = generation + 1, last_event = NULL
+SET deleted_at = now(), emptied_at = now(), updated_at = now(), generation = generation + 1, last_event = NULL
 WHERE (device_id, bucket_id) = (%(device)s, %(bucket)s) AND deleted_at IS NULL RETURNING *
 """
 # Of years of events, until the first is found.

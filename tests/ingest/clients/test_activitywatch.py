@@ -86,6 +86,9 @@ def test_buckets_are_made_listed_changed_and_deleted(server: LiveServer, watcher
     assert status_of(lambda: watcher.delete_bucket(bucket, force=True)) == 404
     assert bucket not in watcher.get_buckets()
     assert status_of(lambda: watcher.get_events(bucket)) == 404
+    watcher.heartbeat(bucket, at(0), pulsetime=2.0)
+    assert plain(watcher.get_events(bucket)) == plain([at(0)]), "a watcher that goes on is followed"
+    assert httpx.get(f"{server.url}/api/0/buckets", follow_redirects=True).json() == watcher.get_buckets()
 
 
 def test_events_are_inserted_read_replaced_and_deleted(
@@ -250,6 +253,9 @@ def test_nothing_is_lost_with_broker_and_database_away(place: Place, tmp_path: P
         assert plain(client.get_events(unknown)) == plain([at(0, duration=3)])
         described = httpx.get(f"{server.url}/api/0/buckets/{unknown}").json()
         assert (described["type"], described["client"]) == ("afkstatus", "aw-watcher-afk")
+        client.delete_bucket(unknown, force=True)
+        shown = place.rows("SELECT count(*) AS n FROM digital_activitywatch_events WHERE bucket_id = %s", unknown)
+        assert shown == [{"n": 0}]
 
 
 def test_what_is_no_event_is_kept(place: Place, server: LiveServer, watcher: ActivityWatchClient) -> None:

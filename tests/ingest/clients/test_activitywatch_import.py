@@ -14,7 +14,10 @@ import zstandard
 
 from loom_contracts.topics.activity import ACTIVITYWATCH_RAW
 from loom_contracts.topics.device_system import UNRECOGNIZED_RAW
+from loom_ingest.app import create_app
+from loom_ingest.settings import Settings
 from tests.ingest.access.harness import Served, make, serving
+from tests.ingest.memory import MemoryProducer
 
 pytestmark = pytest.mark.integration
 
@@ -118,12 +121,14 @@ async def test_a_bad_event_does_not_stop_the_others(served: Served) -> None:
         (b"--x--", {"Content-Type": "multipart/form-data"}, 400, "MALFORMED_FORM"),
     ],
 )
-async def test_what_is_no_import_is_refused_whole(
-    served: Served, body: bytes, headers: dict[str, str], status: int, code: str
-) -> None:
-    answer = await send(served, body, **headers)
+async def test_what_is_no_import_is_refused_whole(body: bytes, headers: dict[str, str], status: int, code: str) -> None:
+    producer = MemoryProducer()
+    transport = httpx.ASGITransport(create_app(Settings(max_activitywatch_import_bytes=LIMIT), producer))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        named = {"Content-Type": "application/json"} | headers
+        answer = await http.post("/api/0/import", content=body, headers=named)
     assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
-    assert served.producer.records == []
+    assert producer.records == []
 
 
 async def test_memory_does_not_grow_with_an_import(database_url: str) -> None:
