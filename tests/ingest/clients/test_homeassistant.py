@@ -2,7 +2,8 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,6 +18,7 @@ from loom_ingest.app import create_app
 from loom_ingest.clients import homeassistant_store
 from loom_ingest.errors import BrokerUnavailableError
 from loom_ingest.settings import Settings
+from tests.conftest import fresh_database
 from tests.ingest.memory import MemoryProducer
 
 pytestmark = pytest.mark.integration
@@ -85,6 +87,13 @@ async def serving(database_url: str, **changes: Any) -> AsyncIterator[App]:
         httpx.AsyncClient(transport=transport, base_url="http://localhost:8000") as http,
     ):
         yield App(http, producer)
+
+
+@pytest.fixture(scope="module")
+def database_url(server_url: str, template_database: str) -> Iterator[str]:
+    """One database for all tests here: each has a phone of its own."""
+    with fresh_database(server_url, f"loom_phones_{uuid.uuid4().hex[:12]}", template_database) as url:
+        yield url
 
 
 @pytest.fixture
@@ -350,7 +359,7 @@ values = st.recursive(
 LOCATION = ["gps", "gps_accuracy", "battery", "speed", "altitude", "course", "vertical_accuracy", "location_name"]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     location=st.dictionaries(st.sampled_from([*LOCATION, "timestamp", "more"]), values),
     sensor=st.dictionaries(st.sampled_from(["state", "attributes", "icon", "more", "type"]), values),

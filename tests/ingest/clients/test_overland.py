@@ -274,7 +274,7 @@ def any_app() -> tuple[MemoryProducer, Any]:
     return producer, create_app(Settings(), producer)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     changes=st.dictionaries(
         st.sampled_from([*point("x")["properties"], "type", "action", "arrival_date", "trip_id", "unique_id"]), values
