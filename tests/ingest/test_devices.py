@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from psycopg.rows import dict_row
 from structlog.testing import capture_logs
 
+from loom_ingest import database
 from loom_ingest.app import create_app
 from loom_ingest.devices import sightings
 from loom_ingest.settings import Settings
@@ -165,7 +166,8 @@ async def test_devices_can_have_to_be_registered(database_url: str) -> None:
             pytest.fail("a deletion by another process was not seen")
 
 
-async def test_without_a_database_ingest_goes_on() -> None:
+async def test_without_a_database_ingest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "POOL_TIMEOUT_SECONDS", 0.2)
     with capture_logs() as logs:
         async with serving(NOBODY) as client:
             assert await gps(client, "phone-001") == 201

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from loom_ingest import database
 from loom_ingest.access import gate, register
 from loom_ingest.access.audit import rows, verify
 from loom_ingest.access.keys import CHECKSUM_LENGTH, checksum, make_key
@@ -28,6 +29,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "REFRESH_SECONDS", 0.05)
     monkeypatch.setattr(gate, "USES_SECONDS", 0.05)
     monkeypatch.setattr(gate, "SOONEST_SECONDS", 0.05)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that is away is given up soon."""
+    monkeypatch.setattr(database, "POOL_TIMEOUT_SECONDS", 0.2)
 
 
 async def until(served: Served, key: str, status: int, seconds: float = 5.0) -> dict[str, Any]:
@@ -77,6 +84,7 @@ async def test_both_keys_of_a_rotation_work_until_the_overlap_ends(database_url:
         assert (await served.gps(new.text)).status_code == 201
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_key_expires_without_the_database(database_url: str, tmp_path: Path) -> None:
     async with connected(database_url) as connection:
         key, _ = await register.create(
@@ -89,6 +97,7 @@ async def test_a_key_expires_without_the_database(database_url: str, tmp_path: P
         assert (await until(served, key.text, 401))["details"] == {"reason": "expired"}
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_restart_without_the_database_knows_the_keys(database_url: str, tmp_path: Path) -> None:
     good, revoked = await make(database_url), await make(database_url)
     await revoke(database_url, revoked)
@@ -307,3 +316,42 @@ async def test_a_look_up_costs_microseconds(database_url: str) -> None:
                 await the_gate.principal(scope, SENDING)
             best = min(best, (time.perf_counter() - began) / 200)
         assert best < 20e-6
+
+
+async def test_a_flood_of_unknown_keys_reads_the_keys_seldom(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = 0
+
+    async def counted(connection: Any) -> list[register.KeyRow]:
+        nonlocal readings
+        readings += 1
+        return await register.all_keys(connection)
+
+    monkeypatch.setattr(gate, "all_keys", counted)
+    key = await make(database_url)
+    async with serving(database_url) as served:
+        assert (await served.gps(key)).status_code == 201
+        began, before = time.monotonic(), readings
+        answers = await asyncio.gather(*(served.gps(make_key().text) for _ in range(200)))
+        assert {answer.status_code for answer in answers} == {401}
+        allowed = (time.monotonic() - began) / gate.SOONEST_SECONDS + 2
+        assert readings - before <= allowed
+        assert (await served.gps(key)).status_code == 201
+
+
+async def test_other_makers_clients_send_their_key_as_they_can(database_url: str) -> None:
+    own = await make(database_url, "ingest", devices=[OWN])
+    point = {"_type": "location", "lat": 1.5, "lon": 2.5, "tst": 1_767_225_600}
+    async with serving(database_url) as served:
+        asked = await served.http.post("/pub", json=point)
+        # Some send Basic authentication only when they are asked for it.
+        assert asked.headers["www-authenticate"] == 'Bearer realm="loom", Basic realm="loom", charset="UTF-8"'
+        assert asked.status_code == 401
+        headers = {"X-Limit-U": "someone", "X-Limit-D": "elsewhere"}
+        sent = await served.http.post("/pub", json=point, headers=headers, auth=("someone", own))
+        assert sent.status_code == 200
+        query = {"token": own, "id": "another", "lat": 1.5, "lon": 2.5, "timestamp": 1_767_225_601}
+        assert (await served.http.get("/osmand", params=query)).status_code == 200
+        # Whatever they call themselves, the key is of one device.
+        assert {record.key.decode() for record in served.producer.records} == {OWN}
