@@ -351,7 +351,7 @@ async def test_other_makers_clients_send_their_key_as_they_can(database_url: str
         headers = {"X-Limit-U": "someone", "X-Limit-D": "elsewhere"}
         sent = await served.http.post("/pub", json=point, headers=headers, auth=("someone", own))
         assert sent.status_code == 200
-        query = {"token": own, "id": "another", "lat": 1.5, "lon": 2.5, "timestamp": 1_767_225_601}
+        query: dict[str, Any] = {"token": own, "id": "another", "lat": 1.5, "lon": 2.5, "timestamp": 1_767_225_601}
         assert (await served.http.get("/osmand", params=query)).status_code == 200
         # Whatever they call themselves, the key is of one device.
         assert {record.key.decode() for record in served.producer.records} == {OWN}
