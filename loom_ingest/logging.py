@@ -28,6 +28,8 @@ QUIET: Final = {
     "urllib3": "WARNING",
     # At DEBUG they write the frames and the parts of what came.
     "uvicorn.error": "INFO",
+    # One line for each stream, with its query, where a key may be.
+    "loom_ingest.server": "WARNING",
     "websockets": "INFO",
     "python_multipart": "INFO",
 }
