@@ -87,6 +87,7 @@ class Chaos:
             self._broker.start()
 
 
+@pytest.mark.timeout(600)
 def test_acknowledged_is_a_subset_of_stored_each_once(own_broker: OwnBroker, tmp_path: Path, database_url: str) -> None:
     _run(own_broker, tmp_path, database_url, float(os.environ.get("LOOM_TEST_FAULTS_SECONDS", "12")))
 
