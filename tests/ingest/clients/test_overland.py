@@ -158,6 +158,7 @@ async def test_trips_that_go_on_and_that_ended(phone: Service) -> None:
     assert (off["state"], off["steps"], off["duration_seconds"]) == ("finished", 12, 1260.5)
     assert (off["ended_at"], off["stopped_automatically"]) == ("2026-01-15T08:21:00Z", False)
     assert off["details"]["start_location"] == start
+    assert (off["end_latitude"], off["end_longitude"]) == (37.3318, -122.030581)
 
 
 async def test_the_current_position_and_events(phone: Service) -> None:
