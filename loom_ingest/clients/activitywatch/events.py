@@ -17,6 +17,7 @@ from loom_ingest.errors import IngestError
 LONGEST_SECONDS: Final = 1e11
 _NAMESPACE: Final = UUID("b0a4a1b2-6d0c-5c5e-8a0e-3f4e0a7d9c61")
 _LEAP_SECOND: Final = re.compile(r"(T\d\d:?\d\d:?)60")
+_LOST_PLUS: Final = re.compile(r"(T\S+) (\d\d:?\d\d)$")
 
 
 class EventError(IngestError):
@@ -123,7 +124,7 @@ def moment_of(text: Any) -> datetime:
     if not isinstance(text, str):
         raise EventError("timestamp must be text, ISO 8601")
     # A plus sign that was not escaped in a query is a space.
-    text = _LEAP_SECOND.sub(r"\g<1>59", text.strip().replace(" 00:00", "+00:00"))
+    text = _LEAP_SECOND.sub(r"\g<1>59", _LOST_PLUS.sub(r"\1+\2", text.strip()))
     try:
         moment = datetime.fromisoformat(text)
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

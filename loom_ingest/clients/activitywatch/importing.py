@@ -21,7 +21,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from loom_contracts.payloads.common import check_json
 from loom_ingest.accept import services_of
 from loom_ingest.body import ENCODINGS, LARGEST_ZSTD_WINDOW
-from loom_ingest.clients.activitywatch.buckets import LONGEST_LABEL, UNKNOWN, valid_name
+from loom_ingest.clients.activitywatch.buckets import UNKNOWN, label
 from loom_ingest.clients.activitywatch.events import EventError, moment_of
 from loom_ingest.clients.activitywatch.scan import Buffer, ScanError, after_space, elements, members, release
 from loom_ingest.clients.activitywatch.writing import AT_ONCE, Description, insert_stream, make_bucket
@@ -219,11 +219,6 @@ def _bucket(buffer: Buffer, name: str, position: int) -> Found:
         elif end - begin <= LARGEST_DESCRIPTION:
             said[key] = from_json(buffer[begin:end])
     texts = {key: value for key, value in said.items() if isinstance(value, str) and value}
-    bucket_id = texts.get("id", name)
-    if not valid_name(bucket_id):
-        raise ScanError(
-            f"the bucket's id before byte {position} is longer than {LONGEST_LABEL} characters, or has a NUL"
-        )
     try:
         created = moment_of(said.get("created"))
     except EventError:
@@ -239,7 +234,7 @@ def _bucket(buffer: Buffer, name: str, position: int) -> Found:
         data,
         created,
     )
-    return Found(bucket_id, description, events)
+    return Found(label(texts.get("id", name)), description, events)
 
 
 async def _chunks(buffer: Buffer, position: int) -> AsyncIterator[list[Any]]:
