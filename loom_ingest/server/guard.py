@@ -4,9 +4,7 @@ One sweep looks at all connections a few times a second; a request that comes wh
 """
 
 import asyncio
-from collections.abc import Mapping
 from enum import Enum, StrEnum
-from types import MappingProxyType
 from typing import Final, Protocol
 
 from loom_ingest.errors import ApiError, Code, OverloadedError
@@ -84,14 +82,6 @@ class Guard:
         metrics.connections.set_function(lambda: len(self._watched))
         metrics.connections_held.set_function(lambda: self.held)
 
-    def __len__(self) -> int:
-        return len(self._watched)
-
-    @property
-    def refused(self) -> Mapping[Closed, int]:
-        """Connections that were refused or ended and are not in the log yet, by reason."""
-        return MappingProxyType(self._untold)
-
     def join(self, connection: Watched, loop: asyncio.AbstractEventLoop) -> Room:
         """Watch `connection` from now on, unless there is no room at all."""
         count = len(self._watched)
@@ -132,6 +122,28 @@ class Guard:
         self._sweeping = bool(self._watched)
         if self._sweeping:
             loop.call_later(self._interval, self._sweep, loop)
+
+
+class Outflow:
+    """Whether a client takes what it is sent: at the least rate of a body, while the writer waits for it."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._since: float | None = None
+        self._left = 0
+
+    def flows(self) -> None:
+        """The writer does not wait, or not any more."""
+        self._since = None
+
+    def stuck(self, now: float, left: int) -> bool:
+        """Whether the client took too little of what waits for it; `left` bytes of that do now."""
+        if self._since is not None and now - self._since <= self._guard.body_seconds:
+            return False
+        if self._since is not None and self._left - left < self._guard.body_rate * self._guard.body_seconds:
+            return True
+        self._since, self._left = now, left
+        return False
 
 
 # The refusals; every one ends its connection.

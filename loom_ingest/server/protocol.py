@@ -24,6 +24,7 @@ from loom_ingest.server.guard import (
     PROBES,
     Closed,
     Guard,
+    Outflow,
     Room,
     headers_too_large,
     malformed,
@@ -57,7 +58,7 @@ class LoomProtocol(HttpToolsProtocol):
         self.reading = _NOTHING
         self.deaf = False
         self.ending_since: float | None = None
-        self.stalled_since: float | None = None
+        self.outflow = Outflow(self.guard)
         # Of the message that is being read and did not come whole: since when, and the bytes of it that came.
         self.since: float | None = None
         self.got = 0
@@ -327,28 +328,34 @@ class LoomProtocol(HttpToolsProtocol):
             self.transport.write_eof()
             self.flow.resume_reading()
 
+    def resume_writing(self) -> None:
+        """The client took most of what was written."""
+        self.outflow.flows()
+        super().resume_writing()
+
     # The sweep
 
     def check(self, now: float) -> None:
         """End the connection when its time is over."""
         guard, cycle = self.guard, self.cycle
         passed, self.checked = now - self.checked, now
-        if self.ending_since is not None or self.transport.is_closing():
+        ending = self.ending_since is not None or self.transport.is_closing()
+        left = self.transport.get_write_buffer_size()
+        if self.flow.write_paused or (ending and left):
+            # What was written is sent, however slowly, before the connection may end.
+            self.ending_since = now if ending else None
+            if self.outflow.stuck(now, left):
+                guard.closed(Closed.SLOW_READER)
+                self.transport.abort()
+        elif ending:
             self.ending_since = self.ending_since or now
             if now - self.ending_since > LINGER_SECONDS:
                 self.transport.abort()
-        elif self.flow.write_paused:
-            self.stalled_since = self.stalled_since or now
-            if now - self.stalled_since > guard.body_seconds:
-                guard.closed(Closed.SLOW_READER)
-                self.transport.abort()
+        elif self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
+            # It is the service that has not read, or not asked.
+            self.since = self.since and self.since + passed
         else:
-            self.stalled_since = None
-            if self.flow.read_paused or (cycle is not None and cycle.waiting_for_100_continue):
-                # It is the service that has not read, or not asked.
-                self.since = self.since and self.since + passed
-            else:
-                self._check_reading(now, cycle)
+            self._check_reading(now, cycle)
 
     def _check_reading(self, now: float, cycle: Cycle | None) -> None:
         guard = self.guard

@@ -15,7 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
-from loom_ingest.server.guard import LINGER_SECONDS, Closed, Guard
+from loom_ingest.server.guard import LINGER_SECONDS, Closed, Guard, Outflow
 
 EVENT_BYTES: Final = 512
 """What a message costs while it waits, beside its own bytes."""
@@ -41,7 +41,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         self.held = 0
         self.deaf = False
         self.ending_since: float | None = None
-        self.stalled_since: float | None = None
+        self.outflow = Outflow(self.guard)
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Take the place of the connection that brought the handshake."""
@@ -102,18 +102,22 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
 
+    def resume_writing(self) -> None:
+        """The client took most of what was written."""
+        self.outflow.flows()
+        super().resume_writing()
+
     def check(self, now: float) -> None:
         """Cut a client that takes nothing, or that does not let the connection end."""
-        if self.ending_since is not None or self.transport.is_closing():
+        ending = self.ending_since is not None or self.transport.is_closing()
+        if not self.writable.is_set():
+            self.ending_since = now if ending else None
+            if self.outflow.stuck(now, self.transport.get_write_buffer_size()):
+                self.guard.closed(Closed.SLOW_READER)
+                self.transport.abort()
+        elif ending:
             self.ending_since = self.ending_since or now
             if now - self.ending_since > 2 * LINGER_SECONDS:
-                self.transport.abort()
-        elif self.writable.is_set():
-            self.stalled_since = None
-        else:
-            self.stalled_since = self.stalled_since or now
-            if now - self.stalled_since > self.guard.body_seconds:
-                self.guard.closed(Closed.SLOW_READER)
                 self.transport.abort()
 
     def _fail(self, code: int, reason: str) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from loom_ingest.metrics import Metrics
-from loom_ingest.server.guard import Guard
+from loom_ingest.server.guard import Guard, Outflow
 from loom_ingest.settings import Settings
 from tests.ingest.limits.raw import GPS, connected, head, metric, request, several, until
 from tests.ingest.server import LiveServer
@@ -133,6 +133,20 @@ async def test_slow_clients(server: LiveServer) -> None:
 )
 def test_how_long_a_body_may_take(seconds: float, size: int, *, overdue: bool) -> None:
     assert Guard(Settings(), Metrics()).body_overdue(seconds, size) is overdue
+
+
+def test_how_slowly_a_client_may_read() -> None:
+    outflow = Outflow(Guard(Settings(body_timeout_seconds=10, body_min_bytes_per_second=100), Metrics()))
+    # A thousand bytes in ten seconds will do, however much is left; none of it are too few.
+    assert [outflow.stuck(now, left) for now, left in ((0, 5_000), (9, 5_000), (11, 4_000), (22, 3_001))] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+    outflow.flows()
+    assert not outflow.stuck(23, 3_001)
+    assert outflow.stuck(34, 3_001)
 
 
 async def test_many_slow_clients_leave_room_for_others(server: LiveServer) -> None:

@@ -220,3 +220,27 @@ async def test_a_client_that_leaves_is_told_of() -> None:
         writer.close()
         await asyncio.wait_for(told.wait(), 5)
         await writer.wait_closed()
+
+
+async def test_a_large_answer_to_a_slow_reader_is_whole() -> None:
+    content = b"0123456789" * 2**20
+
+    async def handler(_: Scope, __: Receive, send: Send) -> None:
+        await send(start(200, (b"content-length", b"%d" % len(content))))
+        await send(body(content))
+
+    async def read(port: int, last: bytes) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+        writer.write(GET + last + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        # Longer than an idle connection, or one that ends, is left.
+        for _ in range(7):
+            await reader.readexactly(2**16)
+            await asyncio.sleep(0.5)
+        found = 7 * 2**16 + len(await reader.readexactly(len(content) - 7 * 2**16))
+        writer.close()
+        await writer.wait_closed()
+        return found
+
+    async with serving(handler) as port:
+        assert await asyncio.gather(read(port, b""), read(port, CLOSE[:-2])) == [len(content)] * 2
