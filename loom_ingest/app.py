@@ -26,6 +26,7 @@ from loom_ingest.database import Database
 from loom_ingest.devices.sightings import Devices
 from loom_ingest.devices.store import DeviceStore
 from loom_ingest.direct import IngestApp, direct_routes
+from loom_ingest.document import completed
 from loom_ingest.errors import ApiError
 from loom_ingest.limits import RateLimits
 from loom_ingest.logging import configure_logging
@@ -166,6 +167,8 @@ def app_from_environment() -> FastAPI:
     # Full collections walk every imported module's objects; those live as long as the process does.
     gc.collect()
     gc.freeze()
+    # A request leaves no cycles: at every 700 objects young collections took a twentieth of the time to find nothing.
+    gc.set_threshold(20_000, 20, 20)
     return app
 
 
@@ -191,7 +194,7 @@ def _document(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             required = app.state.services.gate.required
-            app.openapi_schema = with_keys(hoist_definitions(build()), required=required)
+            app.openapi_schema = completed(with_keys(hoist_definitions(build()), required=required))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -1,6 +1,5 @@
 """Many readings in one request: each is taken or refused for itself."""
 
-import asyncio
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -13,12 +12,13 @@ from loom_ingest.accept import admit, context_of, identified, record_of, service
 from loom_ingest.body import read_json
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.openapi import BatchAccepted, described
+from loom_ingest.openapi_readings import BATCH
 from loom_ingest.readings import reading_of
 from loom_ingest.retries import known_key
 from loom_ingest.validation import parse_json
 
 BATCH_OPERATION: Final = described(
-    {"type": "array", "items": TEMPERATURE_RAW.payload.model_json_schema(), "maxItems": 100},
+    BATCH,
     [
         {key: topic.example[key] for key in ("device_id", "sensor_type", "value", "unit", "timestamp")}
         for topic in (TEMPERATURE_RAW, HUMIDITY_RAW)
@@ -65,19 +65,17 @@ async def accept_batch(request: Request) -> Response:
             taken.append((index, topic, identified(services, topic, message, context, index)))
     await admit(services, context, *{message.device_id for _, _, message in taken})
     records = [record_of(services, topic, message, context) for _, topic, message in taken]
-    outcomes = await asyncio.gather(*map(services.producer.send, records), return_exceptions=True)
+    outcomes = await services.producer.send_all(records)
     stored = 0
     unavailable: ApiError | None = None
     for (index, topic, message), outcome in zip(taken, outcomes, strict=True):
         if outcome is None:
             stored += 1
             services.devices.seen(message.device_id, topic.name)
-        elif isinstance(outcome, ApiError):
+        else:
             services.metrics.item_rejected(outcome.code)
             errors.append(_error(index, outcome))
             unavailable = outcome if outcome.status == 503 else unavailable
-        else:
-            raise outcome
     errors.sort(key=lambda error: int(error["index"]))
     result = {"total": len(items), "processed": stored, "failed": len(errors), "errors": errors}
     if unavailable is not None:

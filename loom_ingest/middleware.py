@@ -13,6 +13,7 @@ from loom_ingest.accept import CONTEXT, services_of
 from loom_ingest.errors import ApiError, Code
 from loom_ingest.logging import log, where
 from loom_ingest.metrics import UNMATCHED, Metrics
+from loom_ingest.problems import PROBLEM_JSON, problem
 from loom_ingest.quota import rate_headers
 from loom_ingest.trace import CURRENT, RequestContext
 
@@ -89,8 +90,9 @@ def refusal(request: Request, error: ApiError) -> Response:
     said = {"status": error.status, "code": error.code.value, "fields": fields, **_identity(request.scope)}
     log.log(level, "request_refused", **said)
     context: RequestContext = request.scope[CONTEXT]
-    media = "application/problem+json" if context.problem_json else "application/json"
-    return Response(error.body(context.request_id), error.status, error.headers, media)
+    if context.problem_json:
+        return Response(problem(error, context.request_id), error.status, error.headers, PROBLEM_JSON)
+    return Response(error.body(context.request_id), error.status, error.headers, "application/json")
 
 
 def _api_error(error: HTTPException, request: Request) -> ApiError:

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from loom_contracts.message import StoredBody
 from loom_contracts.topic import Topic
 from loom_ingest.errors import Code
 
 _DEFS: Final = "$defs"
+_ENVELOPE: Final = frozenset({"schema_version", "trace_id", "span_id"})
 _REFERENCE: Final = "#/components/schemas/{model}"
 
 
@@ -128,30 +128,31 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+def request_schema(topic: Topic) -> dict[str, Any]:
+    """The JSON Schema of one message of `topic` as the service takes it."""
+    schema = topic.payload.model_json_schema(mode="validation")
+    schema["properties"]["schema_version"]["pattern"] = rf"^{topic.major_version}\.[0-9]+$"
+    return schema
+
+
+def named(schema: dict[str, Any], name: str | None = None) -> dict[str, Any]:
+    """`schema` as a component of the document, by its title or `name`."""
+    name = name or str(schema["title"])
+    inner = {key: value for key, value in schema.items() if key != _DEFS}
+    return {"$ref": f"#/{_DEFS}/{name}", _DEFS: {**schema.get(_DEFS, {}), name: inner}}
+
+
 def operation(topic: Topic, model: type[BaseModel] = Accepted) -> dict[str, Any]:
     """Keywords of a route that takes one message of `topic`."""
-    schema = topic.payload.model_json_schema(mode="validation")
-    envelope = {"schema_version", "trace_id", "span_id"}
-    example = {key: value for key, value in topic.example.items() if key not in envelope}
-    return described(schema, example, model) | {"response_description": f"The broker has it, on {topic.name}."}
-
-
-def media_operation(topic: Topic, *, model: type[BaseModel] = Accepted, **defaults: Any) -> dict[str, Any]:
-    """Keywords of a route that takes one message of `topic` as JSON, or as a form with a file."""
-    keywords = operation(topic, model)
-    content = keywords["openapi_extra"]["requestBody"]["content"]
-    body = content["application/json"]
-    body["example"] = body["example"] | defaults
-    file = next(n for n, f in topic.payload.model_fields.items() if any(isinstance(m, StoredBody) for m in f.metadata))
-    schema = body["schema"]
-    plain = {n: p for n, p in schema["properties"].items() if n not in (file, "schema_version", "trace_id", "span_id")}
-    form = {
-        "type": "object",
-        "properties": {**plain, "file": {"type": "string", "contentMediaType": "application/octet-stream"}},
-        "required": ["device_id", "file"],
+    schema = named(request_schema(topic))
+    return described(schema, example_of(topic), model) | {
+        "response_description": f"The broker has it, on {topic.name}."
     }
-    content["multipart/form-data"] = {"schema": form}
-    return keywords
+
+
+def example_of(topic: Topic) -> dict[str, Any]:
+    """The topic's example, without what the service adds."""
+    return {key: value for key, value in topic.example.items() if key not in _ENVELOPE}
 
 
 def described(schema: dict[str, Any], example: Any, model: type[BaseModel]) -> dict[str, Any]:
@@ -161,7 +162,8 @@ def described(schema: dict[str, Any], example: Any, model: type[BaseModel]) -> d
         "name": "Idempotency-Key",
         "in": "header",
         "required": False,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        # Spaces and quotation marks around it do not count.
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": r'[^"\s]'},
         "description": "The same for each try of one request: it is then stored once.",
     }
     return {

@@ -15,6 +15,8 @@ from loom_ingest.validation import echo, field_rejection, validated
 GENERIC: Final = {topic.parts[2]: topic for topic in GENERIC_SENSORS}
 TYPED: Final = {"gps": GPS_RAW, "accelerometer": ACCELEROMETER_RAW, "heartrate": HEARTRATE_RAW, "power": POWER_RAW}
 """Sensors with fields of their own; a reading has them in `value`, or beside it."""
+ENVELOPE: Final = frozenset({*Message.model_fields, "sensor_type"})
+"""What a reading has beside `value` alone."""
 
 
 def reading_of(item: Any, settings: Settings, only: str | None = None) -> tuple[Topic, Message]:
@@ -38,7 +40,9 @@ def reading_of(item: Any, settings: Settings, only: str | None = None) -> tuple[
     typed = TYPED.get(sensor_type) if isinstance(sensor_type, str) else None
     if typed is not None:
         value = item.get("value")
-        return typed, check(_parse(typed, item | value if isinstance(value, dict) else item), typed, settings)
+        if isinstance(value, dict):
+            item = item | {name: part for name, part in value.items() if name not in ENVELOPE}
+        return typed, check(_parse(typed, item), typed, settings)
     topic = GENERIC.get(sensor_type) if isinstance(sensor_type, str) else None
     message = _parse(topic or GENERIC_SENSORS[0], item)
     if topic is None:

@@ -1,7 +1,7 @@
 """A device as `/devices` takes and gives it."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,12 +31,19 @@ class DeviceRegistration(DeviceDescription):
     device_id: DeviceId = Field(description="The device_id that it sends with.")
 
 
-class Device(DeviceDescription):
-    """One device."""
-
-    model_config = ConfigDict(extra="ignore")
+class Device(BaseModel):
+    """One device, as it is in the table; what clients of other makers wrote there is not held to these rules."""
 
     device_id: str
+    name: str | None
+    device_type: str | None
+    platform: str | None
+    manufacturer: str | None
+    model: str | None
+    os_version: str | None
+    app_version: str | None
+    tags: list[str]
+    metadata: dict[str, Any]
     registered: bool = Field(description="Whether it was registered, rather than seen alone.")
     registered_at: datetime | None
     first_seen_at: datetime | None = Field(description="When it first sent something.")

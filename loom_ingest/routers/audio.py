@@ -8,7 +8,8 @@ from loom_ingest.accept import context_of, services_of, take
 from loom_ingest.audio import parse_chunk
 from loom_ingest.body import Form, read_json_or_form
 from loom_ingest.media import from_form
-from loom_ingest.openapi import AudioAccepted, AudioConnections, media_operation
+from loom_ingest.openapi import AudioAccepted, AudioConnections
+from loom_ingest.openapi_media import media_operation
 from loom_ingest.route import IngestRoute
 from loom_ingest.stream import AudioStreams
 

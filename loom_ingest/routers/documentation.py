@@ -9,6 +9,8 @@ from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
+from loom_ingest.problems import PAGE, page
+
 STATIC_PATH: Final = "/static/docs"
 
 
@@ -35,5 +37,9 @@ def add_documentation(app: FastAPI) -> None:
             with_google_fonts=False,
         )
 
+    async def errors() -> HTMLResponse:
+        return HTMLResponse(page())
+
+    app.add_api_route(PAGE, errors, include_in_schema=False)
     app.add_api_route("/docs", docs, include_in_schema=False)
     app.add_api_route("/redoc", redoc, include_in_schema=False)

@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 
 from loom_contracts.topics.device_system import CAMERA_RAW, SCREEN_RAW
 from loom_ingest.media import accept_image
-from loom_ingest.openapi import media_operation
+from loom_ingest.openapi_media import media_operation
 from loom_ingest.route import IngestRoute
 
 router = APIRouter(prefix="/images", tags=["images"], route_class=IngestRoute)

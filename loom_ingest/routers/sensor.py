@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter, Request, Response
 
-from loom_contracts.topics.device import ACCELEROMETER_RAW, GPS_RAW, HEARTRATE_RAW, POWER_RAW, TEMPERATURE_RAW
+from loom_contracts.topics.device import ACCELEROMETER_RAW, GPS_RAW, HEARTRATE_RAW, POWER_RAW
 from loom_ingest.accept import accept, services_of, take
 from loom_ingest.batch import BATCH_OPERATION, accept_batch
 from loom_ingest.body import read_json
 from loom_ingest.openapi import operation
+from loom_ingest.openapi_readings import READING_OPERATION
 from loom_ingest.readings import reading_of
 from loom_ingest.route import IngestRoute
 from loom_ingest.validation import parse_json
@@ -38,7 +39,7 @@ async def power(request: Request) -> Response:
     return await accept(request, POWER_RAW)
 
 
-@router.post("/sensor/generic", **operation(TEMPERATURE_RAW))
+@router.post("/sensor/generic", **READING_OPERATION)
 async def generic(request: Request) -> Response:
     """Take one reading of any supported sensor; the topic is `device.sensor.{sensor_type}.raw`."""
     services = services_of(request)

@@ -9,7 +9,7 @@ from loom_contracts.topics.device import BAROMETER_RAW, STEPS_RAW, TEMPERATURE_R
 from loom_contracts.topics.device_system import BLUETOOTH_RAW, WIFI_RAW
 from loom_ingest.accept import accept, services_of, take
 from loom_ingest.body import read_json
-from loom_ingest.openapi import Accepted, described, operation
+from loom_ingest.openapi import Accepted, described, named, operation, request_schema
 from loom_ingest.readings import reading_of
 from loom_ingest.route import IngestRoute
 from loom_ingest.validation import parse_json
@@ -21,7 +21,7 @@ _NUMBERS: Final = {"barometer": "pressure", "temperature": "temperature"}
 
 
 def _reading(topic: Topic) -> dict[str, Any]:
-    schema = topic.payload.model_json_schema()
+    schema = request_schema(topic)
     sensor_type, value = topic.parts[2], schema["properties"]["value"]
     schema["properties"]["sensor_type"] = {"const": sensor_type, "default": sensor_type}
     schema["properties"]["value"] = {
@@ -30,6 +30,7 @@ def _reading(topic: Topic) -> dict[str, Any]:
     }
     schema["required"] = [name for name in schema["required"] if name != "sensor_type"]
     example = {key: topic.example[key] for key in ("device_id", "value", "unit", "timestamp")}
+    schema = named(schema, f"{sensor_type.capitalize()}Reading")
     return described(schema, example, Accepted) | {"response_description": f"The broker has it, on {topic.name}."}
 
 

@@ -131,6 +131,14 @@ async def test_errors_are_problems_when_they_are_asked_for(client: httpx.AsyncCl
     plain = await send(client, {})
     assert asked.headers["content-type"] == "application/problem+json"
     assert plain.headers["content-type"] == "application/json"
-    assert asked.json().keys() == plain.json().keys()
+    problem, guide = asked.json(), plain.json()
+    assert problem["status"] == 422
+    assert problem["detail"] == problem["message"] == guide["message"]
+    assert problem["type"] == "/docs/errors#MISSING_FIELD"
+    assert problem["instance"].endswith(problem["request_id"])
+    assert problem["errors"] == guide["detail"]
+    assert problem.keys() - guide.keys() == {"type", "title", "instance", "errors"}
+    assert guide.keys() <= problem.keys()
+    assert 'id="MISSING_FIELD"' in (await client.get("/docs/errors")).text
     missing = await client.get("/nowhere", headers={"Accept": "application/problem+json"})
     assert missing.headers["content-type"] == "application/problem+json"
