@@ -157,8 +157,10 @@ class Gatherer:
             if lane.partition == _UNKNOWN:
                 await self._learn(lane)
             while lane.waiting:
-                if self._linger_seconds:
-                    await asyncio.sleep(self._linger_seconds)
+                # From the first one's arrival: under load it has waited long enough for the batch before it.
+                linger = self._linger_seconds - (perf_counter() - lane.waiting[0].since)
+                if linger > 0:
+                    await asyncio.sleep(linger)
                 await self._fly(lane)
         except Exception as error:
             # Whatever it is, its clients must not wait for their time-out, nor the next for this lane.

@@ -21,7 +21,8 @@ from tests.ingest.bench_load import BATCH_ITEMS, GPS, arrivals, audio, batch, lo
 from tests.ingest.limits.flood import SETTINGS, flood
 
 PREFIX = "bench"
-CONNECTIONS = 64
+CONNECTIONS = 128
+"""So many that a server never waits for its clients: with 64 all of them wait for the same batch, and it for them."""
 SECONDS, ROUNDS = 24.0, 8
 
 
@@ -70,9 +71,9 @@ def _latency(port: int) -> list[Result]:
     uvloop.run(load(port, CONNECTIONS, 2.0, content))
     rates = [len(uvloop.run(load(port, CONNECTIONS, 2.0, content))) / 2.0 for _ in range(3)]
     half = median(rates) / 2
-    latencies = sorted(uvloop.run(arrivals(port, half, 15.0, content)))
-    p50, p99 = (latencies[int(len(latencies) * part)] * 1000 for part in (0.5, 0.99))
-    note = f"{half:,.0f} arrivals/s, p50 {p50:.1f} ms"
+    rounds = [sorted(uvloop.run(arrivals(port, half, 3.0, content))) for _ in range(7)]
+    p50, p99 = (median(each[int(len(each) * part)] for each in rounds) * 1000 for part in (0.5, 0.99))
+    note = f"{half:,.0f} arrivals/s, p50 {p50:.1f} ms; the middle of {len(rounds)} rounds"
     return [Result("ingest: gps, p99 at half of the maximum rate", p99, "ms", 25, "at most", note)]
 
 
