@@ -46,7 +46,7 @@ def _json(schema: dict[str, Any], field: str, *, sound: bool) -> dict[str, Any]:
     required = [name for name in schema["required"] if name not in (field, *absent)]
     told = schema | {"properties": properties, "required": required}
     if sound:
-        return told | {"anyOf": bodies}
+        return told | {"allOf": [{"anyOf": bodies}]}
     shown = {"type": "string", "pattern": rf"^(?:{_IMAGE_URL}|(?:data:[^,]*,)?(?:{_IMAGE_STARTS}))"}
     formats = [
         {"required": ["format"], "properties": {"format": {"type": "string"}}},

@@ -35,5 +35,5 @@ def client_operation(
     return {
         "status_code": status,
         "responses": {status: {"model": model}, **answers, **(also or {})},
-        "openapi_extra": {"parameters": parameters, "requestBody": {"required": True, "content": content}},
+        "openapi_extra": {"parameters": parameters, "requestBody": {"required": 422 in errors, "content": content}},
     }

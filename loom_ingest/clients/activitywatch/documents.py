@@ -123,8 +123,8 @@ LIMIT: Final = {
     "name": "limit",
     "in": "query",
     "required": False,
-    "schema": {"type": "integer", "minimum": -1},
-    "description": "How many at most; -1: all.",
+    "schema": {"type": "integer"},
+    "description": "How many at most; all when it is negative.",
 }
 PULSETIME: Final = {
     "name": "pulsetime",
