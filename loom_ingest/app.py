@@ -119,7 +119,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
         title="Loom v2 Ingestion API",
         version=VERSION,
         summary=SERVICE,
-        description="Takes what devices sense. A 201 means that the broker has the record, or the disk spool.",
+        description="Takes what devices sense. A 201 means that the broker has the record, or the disk spool. "
+        "What the codes of errors mean: [/docs/errors](/docs/errors).",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,

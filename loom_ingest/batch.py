@@ -20,7 +20,7 @@ from loom_ingest.validation import parse_json
 BATCH_OPERATION: Final = described(
     BATCH,
     [
-        {key: topic.example[key] for key in ("device_id", "sensor_type", "value", "unit", "timestamp")}
+        {key: topic.example[key] for key in ("device_id", "sensor_type", "value", "unit")}
         for topic in (TEMPERATURE_RAW, HUMIDITY_RAW)
     ],
     BatchAccepted,

@@ -68,13 +68,16 @@ def completed(document: dict[str, Any]) -> dict[str, Any]:
     shared = document["components"].setdefault("responses", {})
     for operations in document["paths"].values():
         for method in operations.keys() & _METHODS:
-            responses = operations[method]["responses"]
+            operation = operations[method]
+            # The first sentence says more than the name of a function, which repeats the path.
+            operation["summary"] = operation.get("description", operation["summary"]).partition("\n")[0].rstrip(".")
+            responses = operation["responses"]
             for status, description in _ALWAYS.items():
                 responses.setdefault(status, _error(description))
             for status, response in responses.items():
                 if status >= "400" and _tell_error(status, response):
                     responses[status] = _shared(f"Error{status}", response, shared)
-            operations[method]["responses"] = dict(sorted(responses.items()))
+            operation["responses"] = dict(sorted(responses.items()))
     return document
 
 

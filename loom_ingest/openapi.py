@@ -151,8 +151,9 @@ def operation(topic: Topic, model: type[BaseModel] = Accepted) -> dict[str, Any]
 
 
 def example_of(topic: Topic) -> dict[str, Any]:
-    """The topic's example, without what the service adds."""
-    return {key: value for key, value in topic.example.items() if key not in _ENVELOPE}
+    """The topic's example, without what the service adds; without a time too, so that it can be tried at any time."""
+    added = {*_ENVELOPE, "message_id", "timestamp"}
+    return {key: value for key, value in topic.example.items() if key not in added}
 
 
 def described(schema: dict[str, Any], example: Any, model: type[BaseModel]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _reading(topic: Topic) -> dict[str, Any]:
         "description": f"The reading, or its {_NUMBERS[sensor_type]} alone.",
     }
     schema["required"] = [name for name in schema["required"] if name != "sensor_type"]
-    example = {key: topic.example[key] for key in ("device_id", "value", "unit", "timestamp")}
+    example = {key: topic.example[key] for key in ("device_id", "value", "unit")}
     schema = named(schema, f"{sensor_type.capitalize()}Reading")
     return described(schema, example, Accepted) | {"response_description": f"The broker has it, on {topic.name}."}
 

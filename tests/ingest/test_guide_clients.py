@@ -90,6 +90,13 @@ def test_the_guides_python_streamer(live_url: str) -> None:
     assert lines[2].startswith("Ping response: {'message_type': 'pong'")
 
 
+def test_the_guides_python_load_test(live_url: str) -> None:
+    lines = python("guide_load.py.txt", live_url).splitlines()
+    batches = [line for line in lines if line.startswith("Batch")]
+    assert len(batches) == 10
+    assert all(line.endswith(": 10/10 successful") for line in batches)
+
+
 def test_the_guides_javascript_client(live_url: str, tmp_path: Path) -> None:
     told = node("guide_client.js", live_url, tmp_path)
     assert "Service health: {" in told
