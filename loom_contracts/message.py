@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from loom_contracts.randomness import random_id
 
 SCHEMA_VERSION: Final = "1.0"
 
@@ -33,7 +35,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
     schema_version: str = Field(SCHEMA_VERSION, pattern=r"^\d+\.\d+$", description="Version of the payload's schema.")
-    message_id: UUID = Field(default_factory=uuid4, description="Identity of this message; a retry repeats it.")
+    message_id: UUID = Field(default_factory=random_id, description="Identity of this message; a retry repeats it.")
     device_id: DeviceId = Field(description="The device that sensed it.")
     timestamp: AwareDatetime = Field(default_factory=utc_now, description="When it was sensed, UTC.")
     trace_id: TraceId | None = Field(None, description="W3C trace id of the request that brought it.")

@@ -1,10 +1,10 @@
 """Who asks: request id and W3C trace context of one request (https://www.w3.org/TR/trace-context/)."""
 
-import os
 import re
 from contextvars import ContextVar
 from typing import Final
 
+from loom_contracts.randomness import random_piece
 from loom_ingest.access.principal import ANYONE, Principal
 from loom_ingest.quota import Quota
 
@@ -45,7 +45,7 @@ class RequestContext:
     )
 
     def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
-        text = os.urandom(40).hex()
+        text = (random_piece() + random_piece() + random_piece()).hex()
         self.trace_id = text[:32]
         self.span_id = text[32:48]
         self.flags = "01"
