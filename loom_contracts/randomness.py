@@ -21,7 +21,7 @@ def random_piece() -> bytes:
     except IndexError:
         pass
     fresh = os.urandom(PIECE * _PIECES)
-    _pool.extend(fresh[n : n + PIECE] for n in range(PIECE, len(fresh), PIECE))
+    _pool.extend([fresh[n : n + PIECE] for n in range(PIECE, len(fresh), PIECE)])
     return fresh[:PIECE]
 
 

@@ -93,11 +93,14 @@ async def test_sends_all_in_order() -> None:
 
 
 async def test_keeps_the_pace() -> None:
+    took = []
     async with serving(accept) as server:
-        began = time.monotonic()
-        await send(fixes(6, step=10.0), config(server, speed=100.0), SendReport(NOW))
-        took = time.monotonic() - began
-    assert 0.5 <= took < 2.0
+        # The quickest of three: a busy machine stands still for seconds now and then.
+        for _ in range(3):
+            began = time.monotonic()
+            await send(fixes(6, step=10.0), config(server, speed=100.0), SendReport(NOW))
+            took.append(time.monotonic() - began)
+    assert 0.5 <= min(took) < 2.0
 
 
 async def test_tries_again_with_the_same_id() -> None:
