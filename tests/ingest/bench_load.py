@@ -7,6 +7,7 @@ import json
 import random
 import time
 import wave
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,7 +37,7 @@ def batch() -> bytes:
     return json.dumps([items[n % len(items)] for n in range(BATCH_ITEMS)]).encode()
 
 
-class Client(asyncio.Protocol):
+class Client(asyncio.Protocol, ABC):
     """One connection with one request at a time; `answered` is called with each success."""
 
     def __init__(self, content: bytes) -> None:
@@ -53,8 +54,9 @@ class Client(asyncio.Protocol):
     def send(self) -> None:
         self.transport.write(self.content)
 
+    @abstractmethod
     def answered(self) -> None:
-        raise NotImplementedError
+        """An answer has come."""
 
     def data_received(self, data: bytes) -> None:
         if len(data) == self.length and not self.buffer and data.startswith(b"HTTP/1.1 20"):
