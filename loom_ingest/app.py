@@ -77,7 +77,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     metrics = metrics or Metrics(device_labels=settings.metrics_device_labels, workers=workers)
     producer, tracing = _traced(producer or producer_for(settings, metrics), settings, metrics)
     metrics.kafka_pending.set_function(lambda: producer.pending)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, settings.database_pool_size)
     registry = Devices(DeviceStore(database), require_registered=settings.require_registered_devices)
     gate = Gate(database, required=settings.keys_required, directory=settings.spool_dir)
     identities = Identities(database, settings.spool_dir)
@@ -85,7 +85,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     services = Services(settings, producer, metrics, registry, _limits(settings), retries, identities, gate)
 
     # Exports hold their connections for long: they have some of their own.
-    watch = ActivityWatch(Database(settings.database_url), shared=settings.workers > 1)
+    watch = ActivityWatch(Database(settings.database_url, settings.database_pool_size), shared=settings.workers > 1)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -14,13 +14,21 @@ POOL_TIMEOUT_SECONDS: Final = 2.0
 CLOSE_TIMEOUT_SECONDS: Final = 0.5
 CONNECT_TIMEOUT_SECONDS: Final = 3
 STATEMENT_TIMEOUT_MS: Final = 5_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS: Final = 10_000
+OPTIONS: Final = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC "
+    f"-c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+)
+MOST_WAITING: Final = 200
+"""Requests that may wait for a connection at once; more are told at once that the database is not available."""
 
 
 class Database:
     """The database at `url`; each use of it may raise DatabaseUnavailableError, a 503."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool_size: int = 4) -> None:
         self._url = url
+        self._pool_size = pool_size
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[DictRow]] | None = None
 
     async def open(self) -> None:
@@ -33,10 +41,11 @@ class Database:
                 "row_factory": dict_row,
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "application_name": "loom-ingest",
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c timezone=UTC",
+                "options": OPTIONS,
             },
             min_size=1,
-            max_size=4,
+            max_size=self._pool_size,
+            max_waiting=MOST_WAITING,
             open=False,
             timeout=POOL_TIMEOUT_SECONDS,
             check=AsyncConnectionPool.check_connection,

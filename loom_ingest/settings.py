@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "postgresql://loom:loom@localhost:5432/loom", description="Where the register of devices is."
     )
+    database_pool_size: int = Field(4, ge=1, le=64, description="Connections of each worker at most.")
     require_registered_devices: bool = Field(False, description="Refuse what comes from other devices.")
 
     # Access

@@ -48,7 +48,21 @@ def migrate(database_url: str, directory: Path = DIRECTORY) -> list[str]:
                     f"migration {migration.id} failed: {error}; correct {migration.path} or the database and run "
                     "`loom db migrate` again"
                 ) from error
+        _grant(database_url)
         return names
+
+
+def _grant(database_url: str) -> None:
+    """Put the roles' grants right, also for what was made since the last time; raises MigrationError."""
+    from loom_platform.roles.logins import grant
+
+    try:
+        with psycopg.connect(database_url, autocommit=True, connect_timeout=10) as connection:
+            grant(connection)
+    except psycopg.Error as error:
+        raise MigrationError(
+            f"the roles' grants could not be put right: {error}; run `loom db migrate` as the owner of the tables"
+        ) from error
 
 
 def status(database_url: str, directory: Path = DIRECTORY) -> list[MigrationStatus]:

@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     cache_dir: Directory = Field(default_factory=lambda: Path.home() / ".cache/loom", description="The broker's jars.")
     database_url: PostgresUrl = "postgresql://loom:loom@localhost:5432/loom"
     dagster_database_url: PostgresUrl | None = Field(None, description="Default: `dagster` beside `database_url`.")
+    ingest_database_url: PostgresUrl | None = Field(None, description="The ingest service's; default: `database_url`.")
+    stream_database_url: PostgresUrl | None = Field(None, description="The stream runs'; default: `database_url`.")
+    read_database_url: PostgresUrl | None = Field(None, description="Of what only reads; default: `database_url`.")
     blob_url: str | None = Field(None, description="Object storage of large bodies; default <data_dir>/blobs.")
     model_dir: Path | None = Field(None, description="Model weights to use in place of the hub's.")
 
@@ -104,6 +107,16 @@ class Settings(BaseSettings):
     def is_explicit(self, field: str) -> bool:
         """Whether the variable of `field` is set in the environment."""
         return field in self._explicit
+
+    @property
+    def stream_url(self) -> str:
+        """URL that the stream engine connects with."""
+        return self.stream_database_url or self.database_url
+
+    @property
+    def read_url(self) -> str:
+        """URL that whatever only reads connects with."""
+        return self.read_database_url or self.database_url
 
     @property
     def run_dir(self) -> Path:
@@ -153,7 +166,11 @@ class _EndpointsSource(PydanticBaseSettingsSource):
         return self().get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        return read_endpoints(Path(self.current_state.get("data_dir") or default_data_dir()))
+        endpoints = read_endpoints(Path(self.current_state.get("data_dir") or default_data_dir()))
+        if "database_url" in self.current_state:
+            # The roles' URLs are of the server beside it, not of the one that was named.
+            return {name: value for name, value in endpoints.items() if not name.endswith("_database_url")}
+        return endpoints
 
 
 def read_endpoints(data_dir: Path) -> dict[str, Any]:

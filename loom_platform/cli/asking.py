@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import psycopg
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_OPTIONS: Final = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s"
 LONGEST: Final = timedelta(days=36_500)
 
 
@@ -27,7 +28,11 @@ async def database() -> "AsyncIterator[psycopg.AsyncConnection[Any]]":
     try:
         url = load_settings().database_url
         connection = await psycopg.AsyncConnection.connect(
-            url, autocommit=True, connect_timeout=5, application_name="loom", options="-c timezone=UTC"
+            url,
+            autocommit=True,
+            connect_timeout=5,
+            application_name="loom",
+            options=_OPTIONS,
         )
         async with connection:
             yield connection

@@ -169,12 +169,13 @@ def _database() -> Any:
 
     from loom_platform.cli.output import reported
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
 
     @contextmanager
     def opened() -> Any:
         with ExitStack() as stack:
             stack.enter_context(reported())
-            yield stack.enter_context(Platform().connect("deadletters"))
+            yield stack.enter_context(Platform().connect("deadletters", Role.STREAM))
 
     return opened()
 

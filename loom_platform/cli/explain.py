@@ -31,6 +31,7 @@ def explain(
     from loom_platform.cli.output import console, reported
     from loom_platform.lineage.explain import explain as explained
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
 
     try:
         identity = UUID(message_id)
@@ -39,7 +40,7 @@ def explain(
         raise typer.BadParameter(f"{message_id!r} is not a UUID", param_hint="MESSAGE_ID") from None
     except ContractError as error:
         raise typer.BadParameter(str(error), param_hint="--topic") from None
-    with reported(), Platform().connect("explain") as connection:
+    with reported(), Platform().connect("explain", Role.READ) as connection:
         found = explained(connection, identity, topic=wanted, day=day.date() if day else None)
     if as_json:
         typer.echo(json.dumps({"from": found.up.as_json("from"), "to": found.down.as_json("to")}))

@@ -155,7 +155,13 @@ def _database() -> "Iterator[psycopg.Connection[Any]]":
     from loom_platform.settings import load_settings
 
     try:
-        with psycopg.connect(load_settings().database_url, autocommit=True, connect_timeout=5) as connection:
+        with psycopg.connect(
+            load_settings().database_url,
+            autocommit=True,
+            connect_timeout=5,
+            application_name="loom georegions",
+            options="-c statement_timeout=60s",
+        ) as connection:
             yield connection
     except psycopg.OperationalError as error:
         raise _end(f"the database does not answer ({str(error).strip()}); is Loom up? try: loom status") from None

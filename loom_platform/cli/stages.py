@@ -19,10 +19,11 @@ def pause(
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import console, reported
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
     from loom_platform.stream import pauses
 
     find_stage(stage)
-    with reported(), Platform().connect("stages") as connection:
+    with reported(), Platform().connect("stages", Role.STREAM) as connection:
         done = pauses.pause(connection, stage, "person", reason)
         told = pauses.paused(connection, [stage])[stage]
     console.print(f"{stage} stands still within some seconds" if done else told, markup=False)
@@ -39,9 +40,10 @@ def resume(
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import console, reported
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
     from loom_platform.stream import pauses
 
     find_stage(stage)
-    with reported(), Platform().connect("stages") as connection:
+    with reported(), Platform().connect("stages", Role.STREAM) as connection:
         done = pauses.resume(connection, stage, timedelta(minutes=tolerate_minutes))
     console.print(f"{stage} goes on with its next run, within seconds" if done else f"{stage} is not paused")

@@ -29,12 +29,13 @@ def list_versions(
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import reported
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
     from loom_platform.versions import store
 
     if stage is not None:
         find_stage(stage)
     known = {s.name: s for s in STAGES if not s.landing}
-    with reported(), Platform().connect("versions") as connection:
+    with reported(), Platform().connect("versions", Role.STREAM) as connection:
         # A landing stage stores what came; it has no answers that could be promoted.
         found = [v for v in store.versions(connection, stage) if v.stage in known or stage is not None]
         lines: list[dict[str, Any]] = []
@@ -64,10 +65,11 @@ def promote(
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import complaints, console, reported
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
     from loom_platform.versions import store
 
     found = find_stage(stage)
-    with reported(), Platform().connect("versions") as connection:
+    with reported(), Platform().connect("versions", Role.STREAM) as connection:
         shown = store.promoted(connection, stage)
         if shown == version:
             console.print(f"{stage}: version {version} is shown already", markup=False)
@@ -97,10 +99,11 @@ def rollback(stage: _Stage, yes: _Yes = False) -> None:
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import console, reported
     from loom_platform.orchestration.platform import Platform
+    from loom_platform.roles.limits import Role
     from loom_platform.versions import store
 
     find_stage(stage)
-    with reported(), Platform().connect("versions") as connection:
+    with reported(), Platform().connect("versions", Role.STREAM) as connection:
         if not yes:
             for line in store.history(connection, stage):
                 told = f"{line.promoted_at:%Y-%m-%d %H:%M}  {line.action:9} {line.previous or '-'} -> {line.version}"

@@ -18,6 +18,7 @@ from loom_models.stage import Stage
 from loom_platform.orchestration.health import DEAD_LETTERS, FRESHNESS, LAG, Verdict, checks_of, measure, verdicts
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import asset_key
+from loom_platform.roles.limits import Role
 
 TELL_AGAIN_AFTER = timedelta(days=1)
 _DESCRIPTIONS = {
@@ -43,7 +44,7 @@ def check_specs(stages: Sequence[Stage]) -> list[dg.AssetCheckSpec]:
 
 def evaluate(stages: Sequence[Stage], platform: Platform, now: datetime) -> dict[Key, Verdict]:
     """Measure all stages and judge; raises DependencyError."""
-    with platform.connect("health") as connection:
+    with platform.connect("health", Role.STREAM) as connection:
         healths = measure(stages, platform.stream_config("health"), connection, now)
     return {
         (asset_key(sink), verdict.check): verdict

@@ -11,6 +11,7 @@ from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_platform.orchestration import places_visited as places
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import DAYS, OWNER, asset_key, beta_allowed, column_schema, file_reference
+from loom_platform.roles.limits import Role
 
 REFRESH_CRON = "*/15 * * * *"
 """How often a day that keeps changing is computed anew: 96 runs a day at most."""
@@ -71,7 +72,7 @@ def places_visited_asset() -> dg.AssetsDefinition:
             context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
         ) -> Iterator[dg.MaterializeResult[None]]:
             """Compute each day of the run."""
-            with platform.connect("places_visited") as connection:
+            with platform.connect("places_visited", Role.STREAM) as connection:
                 for key in context.partition_keys:
                     found = places.compute_day(connection, date.fromisoformat(key), context.run.run_id)
                     metadata = {

@@ -10,6 +10,7 @@ import psycopg
 
 from loom_models.errors import DependencyError
 from loom_platform.blobs import ObstoreBlobs
+from loom_platform.roles.limits import Role
 from loom_platform.settings import Settings, load_settings
 from loom_platform.stream.api import StreamConfig
 
@@ -28,7 +29,7 @@ class Platform:
         """What a stream run, a recompute or a look at the backlog is given."""
         settings = self.settings()
         return StreamConfig(
-            database_url=settings.database_url,
+            database_url=settings.stream_url,
             bootstrap_servers=settings.kafka_bootstrap_servers,
             topic_prefix=settings.kafka_topic_prefix,
             run_id=run_id,
@@ -39,17 +40,24 @@ class Platform:
         )
 
     @contextmanager
-    def connect(self, what: str) -> Iterator[psycopg.Connection[Any]]:
-        """A connection to Loom's database for a short task; raises DependencyError when the database is away."""
+    def connect(self, what: str, role: Role = Role.MIGRATE) -> Iterator[psycopg.Connection[Any]]:
+        """A connection to Loom's database for a short task, as `role`; the owner's unless it is told.
+
+        Raises DependencyError when the database is away.
+        """
         try:
             connection = psycopg.connect(
-                self.settings().database_url,
+                self._url_of(role),
                 autocommit=True,
                 application_name=f"loom {what}",
                 connect_timeout=5,
-                options="-c statement_timeout=60s -c jit=off",
+                options="-c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off",
             )
         except psycopg.OperationalError as error:
             raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error
         with connection:
             yield connection
+
+    def _url_of(self, role: Role) -> str:
+        settings = self.settings()
+        return {Role.STREAM: settings.stream_url, Role.READ: settings.read_url}.get(role, settings.database_url)

@@ -14,7 +14,13 @@ from loom_platform.orchestration.platform import Platform
 def prune_dagster(context: dg.OpExecutionContext, platform: dg.ResourceParam[Platform]) -> None:
     """Prune Dagster's database; partition status stays as it is."""
     url = sqlalchemy.make_url(platform.settings().dagster_url_of_storage).set(drivername="postgresql")
-    with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=10) as connection:
+    with psycopg.connect(
+        url.render_as_string(hide_password=False),
+        autocommit=True,
+        connect_timeout=10,
+        application_name="loom maintenance",
+        options="-c statement_timeout=600s -c idle_in_transaction_session_timeout=120s",
+    ) as connection:
         pruned = prune(connection, datetime.now(UTC))
     context.add_output_metadata({table: count for table, count in pruned.rows.items() if count})
 

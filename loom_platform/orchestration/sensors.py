@@ -16,6 +16,7 @@ from loom_platform.orchestration.decisions import LiveRun, Sight, Watch, chosen,
 from loom_platform.orchestration.groups import StageGroup
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import asset_key
+from loom_platform.roles.limits import Role
 from loom_platform.stream.api import StreamConfig, wait_for_backlog
 
 TICK_SECONDS = 18.0
@@ -82,7 +83,7 @@ def stream_sensor(groups: Sequence[StageGroup], jobs: Sequence[UnresolvedAssetJo
 
         def look() -> Sight:
             now = datetime.now(UTC)
-            with platform.connect("sensor") as connection:
+            with platform.connect("sensor", Role.STREAM) as connection:
                 leases = dict(connection.execute(_LEASES, (names,)).fetchall())
             sights = [watches[g.name].look(live_runs(instance, g), leases, now) for g in groups]
             waiting = (s.name for g in groups if held.get(g.name, now) > now for s in g.stages)
@@ -95,7 +96,7 @@ def stream_sensor(groups: Sequence[StageGroup], jobs: Sequence[UnresolvedAssetJo
             _reap(instance, sight)
             if not ready:
                 return dg.SkipReason("no new records")
-            with platform.connect("sensor") as connection:
+            with platform.connect("sensor", Role.STREAM) as connection:
                 recent = [row[0] for row in connection.execute(_RECENT, (names, RECENT)).fetchall()]
         except (DependencyError, psycopg.OperationalError) as error:
             return dg.SkipReason(f"waiting for {error}")

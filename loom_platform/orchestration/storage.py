@@ -21,6 +21,8 @@ from loom_platform.settings import load_settings
 POOL_SIZE = 3
 MAX_OVERFLOW = 20
 RECYCLE_SECONDS = 1800
+# The slowest page of a large instance takes seconds; a pruning has its own connection.
+OPTIONS = "-c timezone=UTC -c statement_timeout=120s -c idle_in_transaction_session_timeout=300s"
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -59,7 +61,7 @@ def psycopg2_url(url: str) -> str:
     another), and sessions in UTC, which is what dagster takes the server's own timestamps for."""
     parsed = sqlalchemy.make_url(url)
     if "options" not in parsed.query:
-        parsed = parsed.update_query_dict({"options": "-c timezone=UTC"})
+        parsed = parsed.update_query_dict({"options": OPTIONS})
     if parsed.drivername in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg2")
     return parsed.render_as_string(hide_password=False)

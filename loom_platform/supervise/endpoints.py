@@ -24,6 +24,9 @@ class Endpoints:
     kafka_controller_port: int
     database_url: str = ""
     kafka_bootstrap_servers: str = ""
+    ingest_database_url: str = ""
+    stream_database_url: str = ""
+    read_database_url: str = ""
 
     external_database: bool = False
     external_kafka: bool = False

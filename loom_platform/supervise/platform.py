@@ -12,6 +12,8 @@ from pathlib import Path
 
 from loom_platform.embedded.process import tail
 from loom_platform.errors import PlatformError, ServiceError, SettingsError
+from loom_platform.roles.limits import Role
+from loom_platform.roles.logins import ensure_logins, login_urls
 from loom_platform.settings import Settings
 from loom_platform.supervise.config import supervisord_config
 from loom_platform.supervise.control import Supervisor
@@ -51,12 +53,16 @@ def up(settings: Settings, progress: Progress) -> Platform:
         ports = choose_ports(settings, ours=running)
         embedded = embedded_servers(settings, ports)
         _prepare(embedded, progress)
+        urls = _role_urls(settings, embedded)
         endpoints = Endpoints(
             **ports,
             database_url=embedded.postgres.url() if embedded.postgres else settings.database_url,
             kafka_bootstrap_servers=(
                 embedded.kafka.bootstrap_servers if embedded.kafka else settings.kafka_bootstrap_servers
             ),
+            ingest_database_url=urls.get(Role.INGEST, ""),
+            stream_database_url=urls.get(Role.STREAM, ""),
+            read_database_url=urls.get(Role.READ, ""),
             external_database=settings.external_database,
             external_kafka=settings.external_kafka,
         )
@@ -77,6 +83,18 @@ def _check_ingest_settings() -> None:
         load_settings()
     except IngestSettingsError as error:
         raise SettingsError(str(error)) from None
+
+
+def _role_urls(settings: Settings, embedded: Embedded) -> dict[Role, str]:
+    """The URL of each role that has one: the embedded server's logins, or those that the settings name."""
+    if embedded.postgres is not None:
+        return login_urls(embedded.postgres.url(), embedded.postgres.password)
+    named = {
+        Role.INGEST: settings.ingest_database_url,
+        Role.STREAM: settings.stream_database_url,
+        Role.READ: settings.read_database_url,
+    }
+    return {role: url for role, url in named.items() if url}
 
 
 def _prepare(embedded: Embedded, progress: Progress) -> None:
@@ -176,6 +194,8 @@ def _finish(platform: Platform, service: Service, progress: Progress) -> None:
         ensure_database(endpoints.database_url, ("vector",))
         ensure_database(endpoints.dagster_database_url(settings))
         migrate(endpoints.database_url)
+        if platform.embedded.postgres is not None:
+            ensure_logins(endpoints.database_url, platform.embedded.postgres.password)
     elif service.name == "kafka":
         from loom_models.flows import STAGES
         from loom_platform.topics import create_topics

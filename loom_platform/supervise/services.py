@@ -90,7 +90,9 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
             "ingest",
             ingest_url,
             probes.http_probe(f"{ingest_url}/readyz"),
-            launch=python("loom_ingest"),
+            launch=lambda: Launch(
+                (sys.executable, "-m", "loom_ingest"), home, ingest_environment(environment, endpoints)
+            ),
             needs=("kafka",),
         ),
         Service(
@@ -137,6 +139,7 @@ def child_environment(settings: Settings, endpoints: Endpoints) -> dict[str, str
         "LOOM_PORT": str(endpoints.port),
         "LOOM_DATABASE_URL": endpoints.database_url,
         "LOOM_DAGSTER_DATABASE_URL": endpoints.dagster_database_url(settings),
+        **_role_variables(endpoints),
         "LOOM_KAFKA_BOOTSTRAP_SERVERS": endpoints.kafka_bootstrap_servers,
         "LOOM_DAGSTER_PORT": str(endpoints.dagster_port),
         "DAGSTER_HOME": str(settings.dagster_home),
@@ -144,6 +147,26 @@ def child_environment(settings: Settings, endpoints: Endpoints) -> dict[str, str
         # runs are started as `dagster ...`
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
     }
+
+
+def _role_variables(endpoints: Endpoints) -> dict[str, str]:
+    urls = {
+        "LOOM_STREAM_DATABASE_URL": endpoints.stream_database_url,
+        "LOOM_READ_DATABASE_URL": endpoints.read_database_url,
+    }
+    return {name: url for name, url in urls.items() if url}
+
+
+# What others connect with, which a service that strangers can reach has no need of.
+_NOT_INGEST = (
+    *("LOOM_DAGSTER_DATABASE_URL", "LOOM_STREAM_DATABASE_URL", "LOOM_READ_DATABASE_URL", "LOOM_INGEST_DATABASE_URL"),
+)
+
+
+def ingest_environment(environment: dict[str, str], endpoints: Endpoints) -> dict[str, str]:
+    """What the ingest service sees: of the databases only its own role's URL."""
+    kept = {name: value for name, value in environment.items() if name not in _NOT_INGEST}
+    return kept | {"LOOM_DATABASE_URL": endpoints.ingest_database_url or endpoints.database_url}
 
 
 def hide_password(url: str) -> str:
