@@ -59,11 +59,14 @@ class Log:
 class Clients:
     """Senders of each kind in a thread of their own, from the beginning of the context until `end`."""
 
-    def __init__(self, url: str, seed: int, *, singles: int = 3, batches: int = 2, streams: int = 3) -> None:
+    def __init__(
+        self, url: str, seed: int, *, singles: int = 3, batches: int = 2, streams: int = 3, pause: float = 0.01
+    ) -> None:
         self.log = Log()
         self._url = url
         self._random = random.Random(seed)
         self._counts = (singles, batches, streams)
+        self._pause = pause
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="clients")
@@ -112,7 +115,7 @@ class Clients:
     ) -> None:
         while not self._stop.is_set():
             await send(http, device)
-            await asyncio.sleep(self._random.uniform(0, 0.01))
+            await asyncio.sleep(self._random.uniform(0, self._pause))
 
     async def _single(self, http: httpx.AsyncClient, device: str) -> None:
         body = self.log.new(GPS_RAW, device, latitude=self._random.uniform(-90, 90), longitude=2.5)
@@ -178,6 +181,7 @@ class Clients:
                         body = body or self.log.new(AUDIO_RAW, device, **CHUNK)
                         if await self._chunk(stream, body):
                             body = None
+                            await asyncio.sleep(self._random.uniform(0, self._pause))
                         else:
                             await asyncio.sleep(RETRY_SECONDS)
             await asyncio.sleep(RETRY_SECONDS)
