@@ -6,6 +6,7 @@ With LOOM_DATABASE_URL or LOOM_KAFKA_BOOTSTRAP_SERVERS set, that server is used 
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ def template_database(server_url: str) -> Iterator[str]:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create extension if not exists vector")
         migrate(url)
+        stop_background_workers(url)
         yield name
 
 
@@ -87,13 +89,29 @@ def topic_prefix() -> str:
 
 
 @contextmanager
-def fresh_database(server_url: str, name: str, template: str = "template1") -> Iterator[str]:
+def fresh_database(server_url: str, name: str, template: str = "template0") -> Iterator[str]:
     """URL of a new database, cloned from `template`, that is dropped at the end."""
     create = sql.SQL("create database {} template {} strategy file_copy")
-    _run(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
+    for _ in range(20):
+        try:
+            _run(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
+            break
+        except psycopg.errors.ObjectInUse:
+            # TimescaleDB's launcher looks into every database for a moment.
+            time.sleep(0.5)
+    else:
+        raise AssertionError(f"{template} is in use")
     base, _, query = server_url.partition("?")
     yield f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")
     _run(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def stop_background_workers(url: str) -> None:
+    """End TimescaleDB's jobs in a database: a database with sessions cannot be cloned."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        known = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
+        if known is not None:
+            connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
 
 
 def _run(server_url: str, statement: sql.Composed) -> None:
