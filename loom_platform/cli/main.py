@@ -22,6 +22,8 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("keys", "keys"),
     ("identities", "identities"),
     ("audit", "audit"),
+    ("export", "export"),
+    ("importing", None),
 )
 
 app = typer.Typer(

@@ -1,0 +1,183 @@
+"""An export into a platform: same rows, same ids, same history. What is there already stays as it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import psycopg
+import pyarrow.parquet as pq
+
+from loom_models.errors import DependencyError
+from loom_models.stage import BlobRef
+from loom_platform.export import bodies, promotions, staging, verify
+from loom_platform.export.catalogue import (
+    AUDIT_LOG,
+    ERASURES,
+    STAGE_PROMOTION_LOG,
+    STAGE_PROMOTIONS,
+    TABLES,
+    Exported,
+)
+from loom_platform.export.errors import DamagedError, ImportDataError
+from loom_platform.export.manifest import FileEntry, Manifest
+from loom_platform.export.progress import Progress, silent
+
+Connection = psycopg.Connection[Any]
+
+NOT_IMPORTED: Final[dict[str, str]] = {
+    AUDIT_LOG.name: "this platform has an audit log of its own, a chain that nothing can be put into",
+    STAGE_PROMOTIONS.name: "taken from the log of promotions",
+    ERASURES.name: "this platform's own ledger decides what is erased here",
+}
+"""Tables of an export that an import reads nothing from, each with its reason."""
+_OPTIONS: Final = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off -c timezone=UTC"
+_ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_lock(hashtext('loom-import'))"
+_REVISIONS: Final = """
+SELECT setval('georegion_revisions', greatest(max(g.revision), max(s.last_value)))
+FROM georegions AS g, georegion_revisions AS s HAVING count(*) > 0
+"""
+
+
+class BodyStore(Protocol):
+    """What an import needs of the object storage."""
+
+    def put(self, body: bytes, *, device_id: str, kind: str, suffix: str = "") -> BlobRef:
+        """Store `body` for a device; storing it again changes nothing."""
+        ...
+
+
+@dataclass(slots=True)
+class Imported:
+    """What came of an import: of each table the rows that were new and those that were there, and bodies stored."""
+
+    new: dict[str, int] = field(default_factory=dict)
+    known: dict[str, int] = field(default_factory=dict)
+    bodies: int = 0
+    erased: int = 0
+
+
+def load(
+    database_url: str,
+    store: BodyStore,
+    folder: Path,
+    *,
+    progress: Progress = silent,
+    after: Callable[[Connection], int],
+) -> Imported:
+    """Read the export in `folder` into the platform, after every checksum of it was found right.
+
+    Each file is one transaction, so an import that was killed is simply run again. `after` is given the connection when
+    all rows are there; it applies the ledger of erasures and tells how many rows that took away. Raises DamagedError
+    for a file that is not what was exported, ImportDataError when the export does not fit this platform.
+    """
+    found = verify.check(folder, progress=progress)
+    done = Imported()
+    with _connected(database_url) as connection:
+        _fitting(connection, folder, found)
+        moved = _bodies(connection, store, folder, done, progress)
+        for table in TABLES:
+            entry = found.tables.get(table.name)
+            if entry is None or table.name in NOT_IMPORTED:
+                continue
+            done.new[table.name] = done.known[table.name] = 0
+            for file in entry.files:
+                new = _file(connection, table, folder, file, moved=moved and bool(table.bodies))
+                done.new[table.name] += new
+                done.known[table.name] += (file.rows or 0) - new
+                progress(table.name, done.new[table.name] + done.known[table.name], 0)
+        connection.execute(_REVISIONS)
+        done.erased = after(connection)
+    return done
+
+
+def _connected(database_url: str) -> Connection:
+    try:
+        connection = psycopg.connect(
+            database_url, autocommit=True, application_name="loom import", connect_timeout=5, options=_OPTIONS
+        )
+    except psycopg.OperationalError as error:
+        raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error
+    row = connection.execute(_ONE_AT_A_TIME).fetchone()
+    if row is None or not row[0]:
+        connection.close()
+        raise ImportDataError("another import is running on this database; wait for it")
+    return connection
+
+
+def _fitting(connection: Connection, folder: Path, found: Manifest) -> None:
+    """Raise ImportDataError unless every file fits its table here; nothing is written before that is sure."""
+    known = {t.name: t for t in TABLES}
+    for name, entry in found.tables.items():
+        if not entry.rows:
+            continue
+        row = connection.execute("SELECT to_regclass(%s)", (name,)).fetchone()
+        if name not in known or row is None or row[0] is None:
+            raise ImportDataError(
+                f"{folder}: there is no table {name} here: the export is of a newer Loom; update this one and run "
+                "`loom db migrate`"
+            )
+        for file in entry.files:
+            staging.opened(connection, folder / file.path, known[name])
+
+
+def _bodies(connection: Connection, store: BodyStore, folder: Path, done: Imported, progress: Progress) -> bool:
+    """Store the bodies; whether any has another reference here, which is then in the table `moved_refs`."""
+    connection.execute(f"CREATE TEMPORARY TABLE {staging.MOVED} (ref text, device_id text, here text)")
+    moved = False
+    size = 0
+    with pq.ParquetFile(folder / bodies.INDEX) as index:
+        for batch in index.iter_batches(1_000):
+            for line in batch.to_pylist():
+                reference = bodies.parsed(line["ref"])
+                if line["path"] is None or reference is None:
+                    continue
+                body = (folder / line["path"]).read_bytes()
+                if (digest := sha256(body).hexdigest()) != line["sha256"]:
+                    raise DamagedError(f"{line['path']}: its SHA-256 is {digest}, its name says {line['sha256']}")
+                stored = store.put(body, device_id=line["device_id"], kind=reference.kind, suffix=reference.suffix)
+                if stored.ref != line["ref"]:
+                    connection.execute(
+                        f"INSERT INTO {staging.MOVED} VALUES (%s, %s, %s)", (line["ref"], line["device_id"], stored.ref)
+                    )
+                    moved = True
+                done.bodies += 1
+                size += len(body)
+                progress("bodies", done.bodies, size)
+    return moved
+
+
+def _file(connection: Connection, table: Exported, folder: Path, file: FileEntry, *, moved: bool) -> int:
+    """One file in one transaction; how many of its rows were new."""
+    with connection.transaction():
+        rows = staging.opened(connection, folder / file.path, table)
+        staging.lock_stages(connection, rows)
+        if file.day is not None:
+            day = date.fromisoformat(file.day)
+            connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, day, day))
+            new = None if moved else staging.copy_day(connection, table, rows, day)
+            if new is not None:
+                _mark(connection, table, rows)
+                return new
+        staging.stage(connection, table, rows)
+        if table is STAGE_PROMOTION_LOG:
+            return promotions.take(connection)
+        if moved:
+            staging.move_refs(connection, table)
+        staging.settle(connection, table)
+        new = staging.insert(connection, table, rows.columns)
+        if new and file.day is not None:
+            _mark(connection, table, rows)
+        return new
+
+
+def _mark(connection: Connection, table: Exported, rows: staging.ParquetRows) -> None:
+    """Have the roll-ups of these hours computed again."""
+    try:
+        from loom_platform.rollups import mark  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        return
+    for device, (first, last) in rows.spans.items():
+        mark(connection, table.name, device, first, last)

@@ -1,0 +1,195 @@
+"""Parquet files into tables by binary COPY; what is there already is left alone."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import pgpq
+import polars as pl
+import psycopg
+import pyarrow.parquet as pq
+from psycopg import sql
+
+from loom_platform.export.catalogue import Exported
+from loom_platform.export.columns import LiveColumn, arrow_schema, columns_of, to_copy
+from loom_platform.export.errors import ImportDataError
+from loom_platform.stream.batch import LOCK_STAGE
+
+Connection = psycopg.Connection[Any]
+Spans = dict[str, tuple[datetime, datetime]]
+
+STAGED: Final = "imported_rows"
+MOVED: Final = "moved_refs"
+"""Temporary tables of the session: the rows of a file, and the bodies whose reference is another one here."""
+_ROWS: Final = 50_000
+_DAY_EMPTY: Final = (
+    "SELECT NOT EXISTS (SELECT FROM {} WHERE timestamp >= %s::date::timestamp AT TIME ZONE 'UTC' "
+    "AND timestamp < %s::date::timestamp AT TIME ZONE 'UTC')"
+)
+
+
+@dataclass
+class ParquetRows:
+    """The rows of one file, and what was seen of them on the way: first and last time of each device."""
+
+    place: Path
+    columns: tuple[LiveColumn, ...]
+    spans: Spans = field(default_factory=dict)
+
+    @property
+    def names(self) -> sql.Composed:
+        """The columns of the file, for a statement."""
+        return sql.SQL(", ").join(sql.Identifier(c.name) for c in self.columns)
+
+    def encoded(self) -> Iterator[bytes]:
+        """The rows in PostgreSQL's binary COPY format, some tens of thousands at a time."""
+        schema = arrow_schema(self.columns)
+        empty = pl.DataFrame(pl.from_arrow(schema.empty_table()))
+        encoder = pgpq.ArrowToPostgresBinaryEncoder(to_copy(empty, self.columns).schema)
+        yield encoder.write_header()
+        with pq.ParquetFile(self.place) as file:
+            for batch in file.iter_batches(_ROWS):
+                frame = pl.DataFrame(pl.from_arrow(batch.cast(schema)))
+                self._look(frame)
+                for piece in to_copy(frame, self.columns).to_batches():
+                    yield encoder.write_batch(piece)
+        yield encoder.finish()
+
+    def _look(self, frame: pl.DataFrame) -> None:
+        if {"device_id", "timestamp"} <= set(frame.columns):
+            ends = frame.group_by("device_id").agg(
+                pl.col("timestamp").min().alias("a"), pl.col("timestamp").max().alias("b")
+            )
+            for device, first, last in ends.iter_rows():
+                known = self.spans.get(device, (first, last))
+                self.spans[device] = (min(first, known[0]), max(last, known[1]))
+
+
+def opened(connection: Connection, place: Path, table: Exported) -> ParquetRows:
+    """The file at `place` with the columns that `table` has here for it; raises ImportDataError when it has others."""
+    live = {c.name: c for c in columns_of(connection, table.name)}
+    names = pq.read_schema(place).names
+    if unknown := [n for n in names if n not in live]:
+        raise ImportDataError(
+            f"{place}: table {table.name} has no column {', '.join(unknown)} here: the export is of a newer Loom; "
+            "update this one and run `loom db migrate`"
+        )
+    return ParquetRows(place, tuple(live[n] for n in names))
+
+
+def copy_day(connection: Connection, table: Exported, rows: ParquetRows, day: date) -> int | None:
+    """Straight into the table, where it has no row of that day yet: how many rows; None when it must be staged."""
+    query = sql.SQL(_DAY_EMPTY).format(sql.Identifier(table.name))
+    found = connection.execute(query, (day, day + timedelta(days=1))).fetchone()
+    if found is None or not found[0]:
+        return None
+    try:
+        with connection.transaction():
+            return _copy(connection, table.name, rows)
+    except psycopg.errors.UniqueViolation:
+        # a live stage was quicker
+        return None
+
+
+def stage(connection: Connection, table: Exported, rows: ParquetRows) -> None:
+    """Put the rows into the temporary table `imported_rows`, which ends with the transaction."""
+    connection.execute(
+        sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+            sql.Identifier(STAGED), rows.names, sql.Identifier(table.name)
+        )
+    )
+    _copy(connection, STAGED, rows)
+
+
+def insert(connection: Connection, table: Exported, columns: Sequence[LiveColumn]) -> int:
+    """The staged rows into the table, those that are there already left alone: how many were new."""
+    names = sql.SQL(", ").join(sql.Identifier(c.name) for c in columns)
+    return connection.execute(
+        sql.SQL("INSERT INTO {} ({n}) SELECT {n} FROM {} ON CONFLICT DO NOTHING").format(
+            sql.Identifier(table.name), sql.Identifier(STAGED), n=names
+        )
+    ).rowcount
+
+
+def move_refs(connection: Connection, table: Exported) -> None:
+    """Give the staged rows the references that their bodies have here."""
+    for column in table.bodies:
+        connection.execute(
+            sql.SQL(
+                "UPDATE {s} AS s SET {c} = m.here FROM {m} AS m WHERE m.ref = s.{c} AND m.device_id = s.device_id"
+            ).format(s=sql.Identifier(STAGED), m=sql.Identifier(MOVED), c=sql.Identifier(column))
+        )
+
+
+def settle(connection: Connection, table: Exported) -> None:
+    """Where the staged rows and the table's answer to the same scope differ, only the newer answer is to stand.
+
+    Of a derived table; before `insert`. What stands on both sides is one answer, and then nothing changes.
+    """
+    contract = table.table
+    if contract is None or not contract.derived:
+        return
+    scope = (*contract.scope, "stage", "stage_version")
+    parts = {
+        "t": sql.Identifier(table.name),
+        "s": sql.Identifier(STAGED),
+        "scope": sql.SQL(", ").join(map(sql.Identifier, scope)),
+        "same": _equal("t", "f", scope),
+        "inside": _equal("x", "c", scope),
+    }
+    connection.execute(sql.SQL("ANALYZE {s}").format(**parts))
+    connection.execute(
+        sql.SQL(
+            "CREATE TEMPORARY TABLE contested ON COMMIT DROP AS SELECT f.*, f.newest > max(t.computed_at) AS newer "
+            "FROM (SELECT {scope}, max(computed_at) AS newest FROM {s} WHERE superseded_at IS NULL GROUP BY {scope}) "
+            "AS f JOIN {t} AS t ON {same} AND t.superseded_at IS NULL GROUP BY {f}, f.newest"
+        ).format(**parts, f=sql.SQL(", ").join(sql.Identifier("f", c) for c in scope))
+    )
+    for statement in (_THERE_STANDS, _STAGED_STANDS, _STANDS_AGAIN):
+        connection.execute(sql.SQL(statement).format(**parts))
+
+
+_THERE_STANDS: Final = (
+    "UPDATE {s} AS x SET superseded_at = now() FROM contested AS c "
+    "WHERE {inside} AND NOT c.newer AND x.superseded_at IS NULL"
+)
+_STAGED_STANDS: Final = (
+    "UPDATE {t} AS x SET superseded_at = now() FROM contested AS c "
+    "WHERE {inside} AND c.newer AND x.superseded_at IS NULL "
+    "AND NOT EXISTS (SELECT FROM {s} AS s WHERE s.timestamp = x.timestamp AND s.message_id = x.message_id "
+    "AND s.superseded_at IS NULL)"
+)
+_STANDS_AGAIN: Final = (
+    "UPDATE {t} AS x SET superseded_at = NULL FROM contested AS c, {s} AS s WHERE {inside} AND c.newer "
+    "AND x.superseded_at IS NOT NULL AND s.timestamp = x.timestamp AND s.message_id = x.message_id "
+    "AND s.superseded_at IS NULL"
+)
+
+
+def lock_stages(connection: Connection, rows: ParquetRows) -> None:
+    """Keep the stages of derived rows from writing until the transaction ends, as their own batches do."""
+    if "stage" not in {c.name for c in rows.columns}:
+        return
+    found: set[str] = set()
+    with pq.ParquetFile(rows.place) as file:
+        for batch in file.iter_batches(_ROWS, columns=["stage"]):
+            found.update(batch.column("stage").unique().to_pylist())
+    for name in sorted(found):
+        connection.execute(LOCK_STAGE, (name,))
+
+
+def _copy(connection: Connection, target: str, rows: ParquetRows) -> int:
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(sql.Identifier(target), rows.names)
+    with connection.cursor() as cursor:
+        with cursor.copy(statement) as copy:
+            for piece in rows.encoded():
+                copy.write(piece)
+        return cursor.rowcount
+
+
+def _equal(left: str, right: str, names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(left, n), sql.Identifier(right, n)) for n in names
+    )
