@@ -142,17 +142,6 @@ def _exhaust_pool(installation: Installation, rng: random.Random) -> bool:
     return True
 
 
-def _jump(installation: Installation, rng: random.Random) -> bool:
-    """The database's clock is wrong for some seconds, and is then set right: two jumps, and the others have none."""
-    try:
-        if not installation.shift_clock(rng.choice((-1, 1)) * rng.randrange(60, 3 * 3_600)):
-            return False
-        time.sleep(rng.uniform(4, 10))
-    finally:
-        installation.shift_clock(0)
-    return True
-
-
 def _close(connection: "psycopg.Connection[object]") -> None:
     with contextlib.suppress(psycopg.Error):
         connection.close()
@@ -180,7 +169,6 @@ FAULTS: dict[str, Fault] = {
     "table locked": _lock_table,
     "table slow": _slow_table,
     "connections exhausted": _exhaust_pool,
-    "database clock jumps": _jump,
 }
 
 

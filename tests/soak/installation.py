@@ -21,9 +21,6 @@ from loom_platform.supervise import instance
 from loom_platform.supervise.endpoints import PORTS
 from loom_platform.supervise.stopping import supervisor_of
 
-FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-"""libfaketime, if it is installed: the database's clock, by which leases and timers run, follows what a file says."""
-
 SMALL = 3 * 1024**3
 """Size of the file system: enough for the load, little enough to be filled in a second."""
 
@@ -47,18 +44,6 @@ class Installation:
         environment |= {f"LOOM_{name.upper()}": str(value) for name, value in settings.items()}
         if cache := os.environ.get("LOOM_CACHE_DIR"):
             environment["LOOM_CACHE_DIR"] = cache
-        clock = root / "clock"
-        clock.write_text("+0")
-        if FAKETIME:
-            environment |= {
-                "LD_PRELOAD": str(FAKETIME[0]),
-                "FAKETIME_TIMESTAMP_FILE": str(clock),
-                "FAKETIME_CACHE_DURATION": "1",
-                # a JVM spins under it, and gRPC waits for ever
-                "FAKETIME_ONLY_CMDS": "postgres",
-                # as on a machine: what is measured by the monotonic clock does not jump
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
         return cls(data_dir, small, environment | {"LOOM_DATA_DIR": str(data_dir), "NO_COLOR": "1"})
 
     def loom(self, *words: str, check: bool = True, seconds: float = 240) -> "subprocess.CompletedProcess[str]":
@@ -85,12 +70,6 @@ class Installation:
         """What `loom status` says of the endpoints."""
         told: dict[str, Any] = json.loads(self.loom("status", "--json", check=False).stdout)
         return told
-
-    def shift_clock(self, seconds: int) -> bool:
-        """Let the database's wall clock be off by so much; False where that can't be done."""
-        if "LD_PRELOAD" in self.environment:
-            (self.data_dir.parent / "clock").write_text(f"{seconds:+d}")
-        return "LD_PRELOAD" in self.environment
 
     @cached_property
     def settings(self) -> Settings:

@@ -12,6 +12,9 @@ import httpx
 from loom_platform.embedded.process import free_port
 from tests.ingest.server import wait_for
 
+FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+"""libfaketime, where it is installed (`make soak` installs it): the service's wall clock then follows a file."""
+
 
 class Service:
     """`python -m loom_ingest` over the same settings each time."""
@@ -24,6 +27,16 @@ class Service:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LOOM_")}
         environment |= {"LOOM_PORT": str(self.port), "LOOM_KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers}
         self._environment = environment | {f"LOOM_{key.upper()}": str(value) for key, value in settings.items()}
+        self._clock = root / "clock"
+        self.set_clock(0)
+        if FAKETIME:
+            self._environment |= {
+                "LD_PRELOAD": str(FAKETIME[0]),
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+                "FAKETIME_CACHE_DURATION": "1",
+                # as on a machine: what the monotonic clock measures does not jump
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            }
         self._output: BinaryIO = self.log.open("ab")
 
     def start(self) -> None:
@@ -36,6 +49,11 @@ class Service:
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(20)
+
+    def set_clock(self, seconds: int) -> bool:
+        """Let its wall clock be off by so much within a second; False where that can't be done."""
+        self._clock.write_text(f"{seconds:+d}")
+        return bool(FAKETIME)
 
     def wait_for_state(self, state: str, seconds: float) -> None:
         """Until `/readyz` says `state`."""

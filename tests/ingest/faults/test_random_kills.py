@@ -1,4 +1,4 @@
-"""kill -9 of the service and of the broker at random moments, under load: what was acknowledged is stored, each once.
+"""kill -9 of the service and the broker at random moments, and clocks that jump: acknowledged is stored, each once.
 
 `LOOM_TEST_FAULTS_SECONDS` makes it longer, `LOOM_TEST_FAULTS_SEED` repeats a run, and `make soak` takes minutes.
 """
@@ -50,7 +50,10 @@ class Chaos:
     @contextmanager
     def going_on(self) -> Iterator[None]:
         """Until the context ends; then both run."""
-        threads = [threading.Thread(target=self._guarded, args=(each,)) for each in (self._services, self._brokers)]
+        threads = [
+            threading.Thread(target=self._guarded, args=(each,))
+            for each in (self._services, self._brokers, self._clocks)
+        ]
         for thread in threads:
             thread.start()
         try:
@@ -85,6 +88,15 @@ class Chaos:
             self.kills["broker"] += 1
             time.sleep(rng.uniform(0.0, 2.0))
             self._broker.start()
+
+    def _clocks(self) -> None:
+        """The service's clock is hours off for a while, and is then set right."""
+        rng = random.Random(self._seed + 2)
+        while not self._stop.wait(rng.uniform(0.5, 2.5)):
+            if self._service.set_clock(rng.choice((-1, 1)) * rng.randrange(60, 5 * 3600)):
+                self.kills["clock"] += 1
+            time.sleep(rng.uniform(1.5, 3.0))
+            self._service.set_clock(0)
 
 
 @pytest.mark.timeout(600)
@@ -146,12 +158,18 @@ def _run(broker: OwnBroker, tmp_path: Path, database_url: str, seconds: float) -
             for message_id, timestamp in rows:
                 given = log.sent[topic.name][message_id].get("timestamp")
                 assert given is None or timestamp == datetime.fromisoformat(given)
-    sys.stderr.write(
-        "| kills of the service | of the broker | acknowledged | stored | lost | duplicated | copies in Kafka |\n"
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
-        f"| {chaos.kills['service']} | {chaos.kills['broker']} | {len(_ids(log))} | {stored} | {lost} | {duplicated} | "
-        f"{repeated} |\n{dict(log.answers)}\n"
-    )
+    counts = {
+        "kills of the service": chaos.kills["service"],
+        "of the broker": chaos.kills["broker"],
+        "jumps of the clock": chaos.kills["clock"],
+        "acknowledged": len(_ids(log)),
+        "stored": stored,
+        "lost": lost,
+        "duplicated": duplicated,
+        "copies in Kafka": repeated,
+    }
+    lines = (" | ".join(counts), " | ".join(["---:"] * len(counts)), " | ".join(map(str, counts.values())))
+    sys.stderr.write("".join(f"| {line} |\n" for line in lines) + f"{dict(log.answers)}\n")
     assert sum(summary.dead_letters for summary in summaries) == 0
     assert lost_in_kafka == 0
     assert (lost, duplicated) == (0, 0)
