@@ -25,11 +25,15 @@ LARGEST = 16 * 1024 * 1024
 
 @dataclass
 class Bench:
-    """A database, a broker and a prefix of one test's own, and what tests do with them."""
+    """A database, a broker and a prefix of one test's own, and what tests do with them.
+
+    The engine works as the stream role, as `config` says; tests look at the database, and change it, as its owner.
+    """
 
     config: StreamConfig
     admin: AdminClient
     producer: Producer
+    owner_url: str
     reports: list[StageReport] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
     pids: list[int] = field(default_factory=list)
@@ -97,11 +101,11 @@ class Bench:
         return dict(self.rows(query, stage.name, self.name(stage.source)))
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.config.database_url, autocommit=True) as connection:
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
             return connection.execute(query.encode(), values).fetchall()
 
     def execute(self, statement: str, *values: object) -> None:
-        with psycopg.connect(self.config.database_url, autocommit=True) as connection:
+        with psycopg.connect(self.owner_url, autocommit=True) as connection:
             connection.execute(statement.encode(), values)
 
     def topic_values(self, topic: Topic | str) -> list[bytes]:

@@ -11,8 +11,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from psycopg import sql
 
+from loom_platform.roles.limits import Role
 from loom_platform.stream.api import StreamConfig
 from tests.conftest import fresh_database
+from tests.logins import login
 from tests.stream.bench import LARGEST, Bench
 from tests.stream.stages import TABLES
 
@@ -24,6 +26,13 @@ def stream_database_url(server_url: str, template_database: str) -> Iterator[str
     with fresh_database(server_url, f"loom_stream_{os.getpid()}", template_database) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(TABLES.encode())
+        yield url
+
+
+@pytest.fixture(scope="session")
+def stream_url(stream_database_url: str) -> Iterator[str]:
+    """The same database as the stream role, which is whom the engine works as."""
+    with login(stream_database_url, Role.STREAM) as url:
         yield url
 
 
@@ -47,12 +56,13 @@ def empty(database_url: str) -> None:
 
 
 @pytest.fixture
-def bench(database_url: str, bootstrap_servers: str, topic_prefix: str) -> Iterator[Bench]:
+def bench(database_url: str, stream_url: str, bootstrap_servers: str, topic_prefix: str) -> Iterator[Bench]:
     common: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
     bench = Bench(
-        StreamConfig(database_url, bootstrap_servers, topic_prefix),
+        StreamConfig(stream_url, bootstrap_servers, topic_prefix),
         AdminClient(common),
         Producer({**common, "acks": "all", "partitioner": "murmur2_random", "message.max.bytes": LARGEST}),
+        database_url,
     )
     yield bench
     for pid in bench.pids:

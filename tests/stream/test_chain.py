@@ -31,6 +31,7 @@ def negative(max_rows: int = 10_000) -> Stage:
 def chain(bench: Bench) -> Bench:
     if not bench.rows("SELECT 1 FROM pg_class WHERE relname = 'test_number_chained'"):
         bench.execute(create_table(CHAINED))
+        bench.execute("SELECT loom_grant()")
     bench.prepare(LANDING, running_total(), negative())
     return bench
 

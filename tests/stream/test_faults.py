@@ -222,6 +222,7 @@ def test_a_run_goes_on_by_itself_after_postgresql_was_killed(bench: Bench, serve
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute(TABLES.encode())
         bench.config = replace(bench.config, database_url=server.url())
+        bench.owner_url = server.url()
         bench.prepare(*stages(), partitions=2)
         sent = Sent(bench)
         with bench.start(*stages(), idle_timeout=LONG) as running:

@@ -41,7 +41,7 @@ def test_any_split_and_any_repetition_give_the_same_table(
     bench: Bench, pieces: list[list[int]], sizes: list[int], poison: set[int], together: bool
 ) -> None:
     bench = replace(bench, config=replace(bench.config, topic_prefix=f"{bench.config.topic_prefix}.{uuid4().hex[:6]}"))
-    empty(bench.config.database_url)
+    empty(bench.owner_url)
     bench.prepare(LANDING, twice(), running_total(), partitions=2)
     sent = 0
     for piece, size in zip(pieces, sizes, strict=False):

@@ -52,6 +52,7 @@ VALUES: dict[str, list[Any]] = {
 def connection(bench: Bench) -> Iterator[psycopg.Connection[Any]]:
     if not bench.rows("SELECT 1 FROM pg_class WHERE relname = 'test_wide_raw'"):
         bench.execute(create_table(WIDE))
+        bench.execute("SELECT loom_grant()")
     with connect(bench.config.database_url, "writer") as connection:
         yield connection
 
