@@ -1,12 +1,11 @@
 """Bodies out of object storage into files named by their checksum, with an index of which rows refer to them."""
 
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -79,30 +78,31 @@ def write_bodies(
     """
     index = ParquetFile(folder, INDEX, COLUMNS, {"table": "blobs"})
     count = size = missing = 0
-    last: str | None = None
     lines: list[_Line] = []
     with ThreadPoolExecutor(_AT_ONCE, "bodies") as pool:
-        references = _references(snap, tables, wanted)
-        while chunk := list(islice(references, _IN_FLIGHT)):
-            for line in pool.map(lambda each: _fetch(folder, each[0], each[1], bodies), chunk):
-                lines.append(line)
-                if line.path is None:
-                    missing += 1
-                elif line.path != last:
-                    count, size, last = count + 1, size + line.size_bytes, line.path
+        groups = (list(g) for _, g in groupby(_references(snap, tables, wanted), lambda each: _name(each[0])))
+        while chunk := list(islice(groups, _IN_FLIGHT)):
+            for found in pool.map(lambda group: [_fetch(folder, ref, device, bodies) for ref, device in group], chunk):
+                lines += found
+                missing += sum(1 for line in found if line.path is None)
+                there = next((line for line in found if line.path is not None), None)
+                if there is not None:
+                    count, size = count + 1, size + there.size_bytes
             if len(lines) >= _INDEX_ROWS:
                 index.write(_as_batch(lines))
                 lines.clear()
             progress("bodies", count, size)
         index.write(_as_batch(lines))
     entry = BlobsEntry(count, size, missing, index.done())
-    _prune(folder)
+    for path in strangers(folder):
+        # of an earlier attempt, and no row refers to it any more
+        (folder / path).unlink()
     return entry
 
 
 def files(folder: Path) -> Iterator[str]:
     """The paths of the bodies that are there, from the export's directory."""
-    for place in sorted((folder / BLOBS).iterdir()):
+    for place in sorted(p for p in (folder / BLOBS).glob("*") if p.is_dir()):
         for body in sorted(place.iterdir()):
             yield f"{BLOBS}/{place.name}/{body.name}"
 
@@ -124,13 +124,14 @@ def paths(folder: Path, digits: str | None = None) -> Iterator[str]:
                 last = path
 
 
-def _prune(folder: Path) -> None:
-    """Remove bodies of an earlier attempt that no row refers to any more."""
-    for place in (folder / BLOBS).iterdir():
-        named = set(paths(folder, place.name))
-        for body in list(place.iterdir()):
-            if f"{BLOBS}/{place.name}/{body.name}" not in named:
-                body.unlink()
+def strangers(folder: Path) -> Iterator[str]:
+    """The paths of bodies that the index does not name."""
+    digits, named = "", frozenset[str]()
+    for path in files(folder):
+        if (place := path.split("/")[1]) != digits:
+            digits, named = place, frozenset(paths(folder, place))
+        if path not in named:
+            yield path
 
 
 def measure(snap: Snapshot, tables: Sequence[Exported], wanted: Selection) -> tuple[int, int]:
@@ -174,6 +175,11 @@ def _references(snap: Snapshot, tables: Sequence[Exported], wanted: Selection) -
         yield from zip(batch.column("ref").to_pylist(), batch.column("device_id").to_pylist(), strict=True)
 
 
+def _name(ref: str) -> str:
+    """What all references to one body end with."""
+    return ref.rpartition("/")[2]
+
+
 def _fetch(folder: Path, ref: str, device: str, bodies: Bodies) -> "_Line":
     reference = parsed(ref)
     if reference is None:
@@ -190,7 +196,7 @@ def _fetch(folder: Path, ref: str, device: str, bodies: Bodies) -> "_Line":
     if (found := sha256(body).hexdigest()) != reference.sha256:
         return _Line(ref, device, reference.sha256, 0, None, f"its SHA-256 is {found}")
     place.parent.mkdir(parents=True, exist_ok=True)
-    building = place.with_name(f"{place.name}.{threading.get_ident()}.new")
+    building = place.with_name(f"{place.name}.new")
     building.write_bytes(body)
     sync(building)
     building.replace(place)

@@ -21,9 +21,11 @@ from loom_platform.export.catalogue import (
     TABLES,
     Exported,
 )
+from loom_platform.export.columns import LiveColumn, columns_of
 from loom_platform.export.errors import DamagedError, ImportDataError
-from loom_platform.export.manifest import FileEntry, Manifest
+from loom_platform.export.manifest import Manifest
 from loom_platform.export.progress import Progress, silent
+from loom_platform.export.staging import ParquetRows
 
 Connection = psycopg.Connection[Any]
 
@@ -76,7 +78,7 @@ def load(
     found = verify.check(folder, progress=progress)
     done = Imported()
     with _connected(database_url) as connection:
-        _fitting(connection, folder, found)
+        columns = _fitting(connection, folder, found)
         moved = _bodies(connection, store, folder, done, progress)
         for table in TABLES:
             entry = found.tables.get(table.name)
@@ -84,7 +86,8 @@ def load(
                 continue
             done.new[table.name] = done.known[table.name] = 0
             for file in entry.files:
-                new = _file(connection, table, folder, file, moved=moved and bool(table.bodies))
+                rows = staging.opened(folder / file.path, table, columns[table.name])
+                new = _file(connection, table, rows, file.day, moved=moved and bool(table.bodies))
                 done.new[table.name] += new
                 done.known[table.name] += (file.rows or 0) - new
                 progress(table.name, done.new[table.name] + done.known[table.name], 0)
@@ -107,9 +110,13 @@ def _connected(database_url: str) -> Connection:
     return connection
 
 
-def _fitting(connection: Connection, folder: Path, found: Manifest) -> None:
-    """Raise ImportDataError unless every file fits its table here; nothing is written before that is sure."""
+def _fitting(connection: Connection, folder: Path, found: Manifest) -> dict[str, tuple[LiveColumn, ...]]:
+    """The columns that the tables of the export have here.
+
+    Raises ImportDataError unless every file fits its table; nothing is written before that is sure.
+    """
     known = {t.name: t for t in TABLES}
+    columns: dict[str, tuple[LiveColumn, ...]] = {}
     for name, entry in found.tables.items():
         if not entry.rows:
             continue
@@ -119,8 +126,10 @@ def _fitting(connection: Connection, folder: Path, found: Manifest) -> None:
                 f"{folder}: there is no table {name} here: the export is of a newer Loom; update this one and run "
                 "`loom db migrate`"
             )
+        columns[name] = columns_of(connection, name)
         for file in entry.files:
-            staging.opened(connection, folder / file.path, known[name])
+            staging.opened(folder / file.path, known[name], columns[name])
+    return columns
 
 
 def _bodies(connection: Connection, store: BodyStore, folder: Path, done: Imported, progress: Progress) -> bool:
@@ -149,13 +158,12 @@ def _bodies(connection: Connection, store: BodyStore, folder: Path, done: Import
     return moved
 
 
-def _file(connection: Connection, table: Exported, folder: Path, file: FileEntry, *, moved: bool) -> int:
+def _file(connection: Connection, table: Exported, rows: ParquetRows, of_day: str | None, *, moved: bool) -> int:
     """One file in one transaction; how many of its rows were new."""
     with connection.transaction():
-        rows = staging.opened(connection, folder / file.path, table)
         staging.lock_stages(connection, rows)
-        if file.day is not None:
-            day = date.fromisoformat(file.day)
+        if of_day is not None:
+            day = date.fromisoformat(of_day)
             connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, day, day))
             new = None if moved else staging.copy_day(connection, table, rows, day)
             if new is not None:
@@ -168,12 +176,12 @@ def _file(connection: Connection, table: Exported, folder: Path, file: FileEntry
             staging.move_refs(connection, table)
         staging.settle(connection, table)
         new = staging.insert(connection, table, rows.columns)
-        if new and file.day is not None:
+        if new and of_day is not None:
             _mark(connection, table, rows)
         return new
 
 
-def _mark(connection: Connection, table: Exported, rows: staging.ParquetRows) -> None:
+def _mark(connection: Connection, table: Exported, rows: ParquetRows) -> None:
     """Have the roll-ups of these hours computed again."""
     try:
         from loom_platform.rollups import mark  # type: ignore[import-untyped,unused-ignore]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from psycopg import sql
 
 from loom_platform.export.catalogue import Exported
-from loom_platform.export.columns import LiveColumn, arrow_schema, columns_of, to_copy
+from loom_platform.export.columns import LiveColumn, arrow_schema, to_copy
 from loom_platform.export.errors import ImportDataError
 from loom_platform.stream.batch import LOCK_STAGE
 
@@ -67,9 +67,9 @@ class ParquetRows:
                 self.spans[device] = (min(first, known[0]), max(last, known[1]))
 
 
-def opened(connection: Connection, place: Path, table: Exported) -> ParquetRows:
-    """The file at `place` with the columns that `table` has here for it; raises ImportDataError when it has others."""
-    live = {c.name: c for c in columns_of(connection, table.name)}
+def opened(place: Path, table: Exported, here: Sequence[LiveColumn]) -> ParquetRows:
+    """The file at `place` of `table`, which has the columns `here`; raises ImportDataError when the file has others."""
+    live = {c.name: c for c in here}
     names = pq.read_schema(place).names
     if unknown := [n for n in names if n not in live]:
         raise ImportDataError(

@@ -52,7 +52,7 @@ def problems(folder: Path, found: Manifest, *, progress: Progress = silent) -> I
         if sha256 != place.name[:64]:
             yield f"{path}: its SHA-256 is {sha256}, its name says {place.name[:64]}"
         progress("bodies", count, size)
-    yield from _strangers(folder, found, count)
+    yield from _strangers(folder, found)
 
 
 def _wrong(folder: Path, entry: FileEntry) -> str | None:
@@ -66,14 +66,12 @@ def _wrong(folder: Path, entry: FileEntry) -> str | None:
     return None
 
 
-def _strangers(folder: Path, found: Manifest, count: int) -> Iterator[str]:
+def _strangers(folder: Path, found: Manifest) -> Iterator[str]:
     """Files that belong to no export: an import would not look at them, and a person may think that it did."""
     listed = {entry.path for entry in found.files} | _UNLISTED
     for place in sorted(folder.rglob("*")):
         path = place.relative_to(folder).as_posix()
         if place.is_file() and not path.startswith(f"{BLOBS}/") and path not in listed:
             yield f"{path}: is not part of the export; remove it"
-    if (folder / BLOBS).is_dir():
-        there = sum(1 for _ in bodies.files(folder))
-        if there > count:
-            yield f"{BLOBS}: holds {there:,} files, of which {there - count:,} are not part of the export"
+    for path in bodies.strangers(folder):
+        yield f"{path}: is not part of the export; remove it"

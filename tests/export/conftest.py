@@ -9,12 +9,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from loom_platform.export.catalogue import Exported
 from loom_platform.export.load import Imported, load
 from loom_platform.export.manifest import Manifest
 from loom_platform.export.selection import Selection
 from loom_platform.export.write import export
 from tests.conftest import fresh_database
-from tests.export.filling import TOPICS, fill
+from tests.export.filling import FEW, TOPICS, fill
 from tests.export.stores import Store, open_store
 
 
@@ -25,6 +26,7 @@ class Side:
     url: str
     connection: psycopg.Connection[Any]
     store: Store
+    blobs: Path
 
     def export(self, out: Path, wanted: Selection | None = None) -> Manifest:
         return export(self.url, self.store, out, wanted or Selection())
@@ -34,15 +36,26 @@ class Side:
 
 
 @pytest.fixture(scope="module")
-def full(server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Side]:
-    """A platform with rows in every table and bodies; a module's tests only read it."""
-    yield from _side(server_url, template_database, tmp_path_factory.mktemp("full"), filled=True)
+def tables() -> tuple[Exported, ...]:
+    """The topics' tables that `full` has rows in; a module may have its own."""
+    return FEW
+
+
+@pytest.fixture(scope="module")
+def full(
+    server_url: str,
+    template_database: str,
+    tables: tuple[Exported, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Side]:
+    """A platform with a person's data and bodies; a module's tests only read it."""
+    yield from _side(server_url, template_database, tmp_path_factory.mktemp("full"), tables)
 
 
 @pytest.fixture
 def fresh(server_url: str, template_database: str, tmp_path: Path) -> Iterator[Side]:
     """A platform without any data."""
-    yield from _side(server_url, template_database, tmp_path / "fresh", filled=False)
+    yield from _side(server_url, template_database, tmp_path / "fresh", ())
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +66,16 @@ def exported(full: Side, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _side(server_url: str, template: str, folder: Path, *, filled: bool) -> Iterator[Side]:
+def _side(server_url: str, template: str, folder: Path, tables: tuple[Exported, ...]) -> Iterator[Side]:
     with (
         fresh_database(server_url, f"loom_export_{folder.name}_{id(folder):x}", template) as url,
         psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection,
     ):
         store = open_store(folder / "blobs", url)
-        if filled:
-            fill(connection)
+        if tables:
+            fill(connection, tables)
             put_bodies(connection, store)
-        yield Side(url, connection, store)
+        yield Side(url, connection, store, folder / "blobs")
 
 
 def put_bodies(connection: psycopg.Connection[Any], store: Store) -> None:

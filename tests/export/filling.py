@@ -20,6 +20,12 @@ FIRST = datetime(2026, 11, 19, tzinfo=UTC)
 DAYS = 3
 DEVICES = ("phone-001", "laptop_2")
 TOPICS = tuple(t for t in TABLES if t.topic is not None)
+FEW = tuple(
+    t
+    for t in TOPICS
+    if t.name in ("device_audio_raw", "device_sensor_gps_raw", "device_sensor_humidity_raw", "media_audio_vad_filtered")
+)
+"""Enough where it does not matter which tables there are."""
 SECRET = "do-not-export-me"
 _SECRETS = f"""
 INSERT INTO api_keys (key_id, name, sha256, scopes) VALUES ('abcdefghij', '{SECRET}', sha256('x'), '{{ingest}}');
@@ -66,12 +72,12 @@ _REALS = [0.0, -0.0, 0.1, 1e308, 5e-324, math.inf, -math.inf, math.nan]
 _JSON: list[Any] = [{}, [], {"a": [1, None, {"b": 'q"\\\n\x01'}]}, ["x"], {"n": 10**30}]
 
 
-def fill(connection: Connection, rows: int = 4, seed: int = 7) -> None:
+def fill(connection: Connection, tables: tuple[Exported, ...] = TOPICS, rows: int = 4, seed: int = 7) -> None:
     """Rows in every table; of a topic's table `rows` for each device and day, from a day's first moment to its last."""
     connection.execute(_SECRETS)
     connection.execute(_CONTROL)
     dice = random.Random(seed)
-    for table in TOPICS:
+    for table in tables:
         columns = columns_of(connection, table.name)
         days = (FIRST.date(), FIRST.date() + timedelta(days=DAYS - 1))
         connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, *days))
