@@ -18,6 +18,7 @@ from psycopg import sql
 
 from loom_contracts.table import Column, ColumnType, Table
 from loom_models.frames import UTC_MICROS
+from loom_platform.rollups.marks import mark_rows
 
 _COPIED_LATER = {"stored_at", "computed_at", "superseded_at"}
 _JSONB_VERSION = "\x01"
@@ -40,6 +41,7 @@ class Writer:
     def write(self, table: Table, frame: pl.DataFrame) -> None:
         """Write `frame` (the columns of `copied(table)`, in any order) so that each of its rows is there once."""
         self.prepare(table, frame["timestamp"].dt.date().unique().to_list())
+        mark_rows(self._connection, table, frame)
         data = self._encode(table, frame)
         if not table.derived and not self._expect_known.get(table.name):
             try:

@@ -18,7 +18,7 @@ from tests.logins import login
 from tests.stream.bench import LARGEST, Bench
 from tests.stream.stages import TABLES
 
-_KEPT = ("timeseries_tables",)
+_KEPT = ("timeseries_tables", "rollup_tables")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,82 @@
+"""Telling roll-ups that rows came, changed or went."""
+
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import psycopg
+from psycopg import sql
+
+from loom_contracts.rollups import UNITS, Rollup, rollup_of
+from loom_contracts.table import Table
+
+Connection = psycopg.Connection[Any]
+
+_MARK = """
+INSERT INTO rollup_marks (table_name, device_id, span)
+SELECT %s, device_id, tstzrange(loom_bucket(interval '1 minute', first),
+                                loom_bucket(interval '1 minute', last) + interval '1 minute')
+FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS rows (device_id, first, last)
+"""
+_FORGET = """
+DELETE FROM {store} WHERE (%(device)s::text IS NULL OR device_id = %(device)s)
+  AND bucket > %(first)s::timestamptz - %(size)s::interval AND bucket <= %(last)s RETURNING device_id
+"""
+
+
+def mark(connection: Connection, table: Table | str, device_id: str | None, first: datetime, last: datetime) -> None:
+    """Rows of `device_id` from `first` to `last` (both included) were written, changed or removed in this transaction.
+
+    Without a device it is every one that has a roll-up there, which does for rows that were removed. Does nothing for
+    a table that has no roll-up, so a caller need not know which have.
+    """
+    rollup = rollup_of(table)
+    if rollup is None:
+        return
+    devices = _devices(connection, rollup, first, last) if device_id is None else [device_id]
+    count = len(devices)
+    connection.execute(_MARK, (rollup.table.name, devices, [first] * count, [last] * count))
+
+
+def mark_rows(connection: Connection, table: Table, rows: pl.DataFrame) -> None:
+    """`rows` (`device_id`, `timestamp`) were written or changed in this transaction: a mark for each device, hour."""
+    if rollup_of(table) is None or rows.is_empty():
+        return
+    spans = rows.group_by("device_id", pl.col("timestamp").dt.truncate("1h").alias("hour")).agg(
+        pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
+    )
+    connection.execute(_MARK, (table.name, *(spans[c].to_list() for c in ("device_id", "first", "last"))))
+
+
+def forget(connection: Connection, table: Table | str, device_id: str | None, first: datetime, last: datetime) -> int:
+    """Remove what is kept of these roll-ups, also where the rows are gone already, and mark it; how many minutes.
+
+    For an erasure, in its transaction: what is left there is counted anew, and what is frozen is gone for good.
+    Without a device it is that of every one.
+    """
+    rollup = rollup_of(table)
+    if rollup is None:
+        return 0
+    name = rollup.table.name
+    connection.execute("SELECT loom_lock_rollup(%s)", (name,))
+    mark(connection, name, device_id, first, last)
+    removed = 0
+    for unit in UNITS:
+        values = {"device": device_id, "first": first, "last": last, "size": f"1 {unit}"}
+        query = sql.SQL(_FORGET).format(store=sql.SQL(store(connection, rollup, unit)))
+        found = connection.execute(query, values).rowcount
+        removed += found if unit == "minute" else 0
+    return removed
+
+
+def store(connection: Connection, rollup: Rollup, unit: str) -> str:
+    """The quoted name of the table that holds what is kept of a roll-up."""
+    row = connection.execute("SELECT loom_rollup_store(%s, %s)", (rollup.table.name, unit)).fetchone()
+    return str(row[0]) if row else ""
+
+
+def _devices(connection: Connection, rollup: Rollup, first: datetime, last: datetime) -> list[str]:
+    query = sql.SQL(
+        "SELECT DISTINCT device_id FROM {} WHERE bucket > %s::timestamptz - interval '1 hour' AND bucket <= %s"
+    ).format(sql.Identifier(f"{rollup.view('hour')}_kept"))
+    return [row[0] for row in connection.execute(query, (first, last)).fetchall()]
