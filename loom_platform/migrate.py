@@ -8,7 +8,7 @@ are one transaction: a killed `loom db migrate` leaves all of it or nothing.
 import hashlib
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +20,7 @@ from yoyo.connections import parse_uri
 from yoyo.migrations import MigrationList
 
 from loom_platform.errors import PlatformError
+from loom_platform.timeseries import settle, use_timescaledb
 
 DIRECTORY = Path(__file__).parents[1] / "sql"
 LOCK = 0x4C6F6F6D  # "Loom"
@@ -63,7 +64,7 @@ def migrate(database_url: str, directory: Path = DIRECTORY) -> list[str]:
         for name, sha256 in _not_noted(backend, migrations):
             backend.note(name, sha256)
         if not backend.get_applied_migration_hashes():
-            _use_timescaledb(lock)
+            use_timescaledb(lock)
         pending = backend.to_apply(migrations)
         names = [migration.id for migration in pending]
         for migration in pending:
@@ -74,6 +75,7 @@ def migrate(database_url: str, directory: Path = DIRECTORY) -> list[str]:
                     f"migration {migration.id} failed: {error}; correct {migration.path} or the database and run "
                     "`loom db migrate` again"
                 ) from error
+        settle(lock)
         _grant(database_url)
         return names
 
@@ -137,17 +139,6 @@ def _require_known(states: list[MigrationStatus], directory: Path) -> None:
             f"{named['changed']} in {directory} is not what was applied to the database: restore the file "
             "(`git checkout`), and put the change into a migration of its own"
         )
-
-
-def _use_timescaledb(connection: psycopg.Connection[Any]) -> None:
-    """Install the extension in an empty database of a server that runs it; without the right to, days are native."""
-    running = connection.execute(
-        "SELECT current_setting('shared_preload_libraries') ~ '\\mtimescaledb\\M' "
-        "AND EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')"
-    ).fetchone()
-    if running is not None and running[0]:
-        with suppress(psycopg.errors.InsufficientPrivilege):
-            connection.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
 
 
 class _QuietCursor(psycopg.Cursor[Any]):
