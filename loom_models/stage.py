@@ -37,10 +37,11 @@ class BatchPolicy:
 
     A batch ends at `max_rows`, at `max_bytes` of message values, or `max_wait` after its first message.
     `sla` is the time from acceptance to the committed row; `error_threshold` the share of dead letters that
-    is still normal.
+    is still normal. A recompute makes its batches as large as `max_rows_again` allows, or else `max_rows`.
     """
 
     max_rows: int = 10_000
+    max_rows_again: int | None = None
     max_bytes: int = 16 * 1024 * 1024
     max_wait: timedelta = timedelta(milliseconds=10)
     sla: timedelta = timedelta(seconds=1)
@@ -54,12 +55,18 @@ class ContextQuery:
     `sql` takes psycopg named parameters that `parameters(batch, due)` gives; None skips the query, and the
     frame is then empty. `schema` gives the result's columns and dtypes, in the order of the select list;
     uuid columns are selected as text (`message_id::text`).
+
+    A query that reads no more than the records of the batch's own windows (tumbling, of length `window`, aligned to
+    the epoch) may say so by `from_batch`: a recompute, whose batches hold whole windows then, takes
+    `from_batch(batch, now)` in its place and does not read everything twice.
     """
 
     name: str
     sql: str
     parameters: Callable[[pl.DataFrame, pl.DataFrame], Mapping[str, object] | None]
     schema: pl.Schema
+    window: timedelta | None = None
+    from_batch: Callable[[pl.DataFrame, datetime], pl.DataFrame] | None = None
 
 
 DUE_SCHEMA = pl.Schema({"device_id": pl.String(), "key": pl.String()})
@@ -121,6 +128,8 @@ class Stage:
     `timestamp` as Datetime("us", "UTC"), and `kafka_partition`, `kafka_offset`, `received_at`. A stage with
     `keyed_state` has its batches given in order of (device_id, timestamp) in a recompute. A stage whose source is a
     landed topic never runs ahead of that topic's landing, so its ContextQueries find every earlier record.
+    `inputs` is an SQL expression over what else its answers depend on (saved places, say): a recompute that was broken
+    off goes on only where its value is still the same.
     """
 
     name: str
@@ -132,6 +141,7 @@ class Stage:
     policy: BatchPolicy = BatchPolicy()
     context: tuple[ContextQuery, ...] = ()
     keyed_state: bool = False
+    inputs: str = "''"
 
     @property
     def landing(self) -> bool:

@@ -52,6 +52,8 @@ SAMPLES: Final = ContextQuery(
     schema=pl.Schema(
         {n: pl.Float64() if n in "xyz" else UTC_MICROS if n == "timestamp" else pl.String() for n in _COLUMNS}
     ),
+    window=WINDOW,
+    from_batch=lambda batch, now: _ready(batch, now),
 )
 
 
@@ -152,6 +154,16 @@ def _touched(batch: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def _ready(batch: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """The samples of the batch's windows that are ready."""
+    waiting = _touched(batch).filter(pl.col("ready_at") > now)
+    samples = batch.select(_COLUMNS)
+    if waiting.is_empty():
+        return samples
+    start = pl.col("timestamp").dt.truncate(_EVERY).alias("start")
+    return samples.with_columns(start).join(waiting, on=["device_id", "start"], how="anti").drop("start")
+
+
 def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] | None:
     timed = due.select(
         "device_id",
@@ -179,6 +191,7 @@ ACCELEROMETER_WINDOW: Final = Stage(
     version="1",
     transform=transform,
     description="Features of accelerometer samples over windows of five seconds.",
-    policy=BatchPolicy(max_wait=timedelta(milliseconds=20)),
+    # A recompute has all of a window in its batch, so nothing is read twice there.
+    policy=BatchPolicy(max_rows_again=50_000, max_wait=timedelta(milliseconds=20)),
     context=(SAMPLES,),
 )

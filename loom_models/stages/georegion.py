@@ -216,4 +216,5 @@ GEOREGION_DETECTOR: Final = Stage(
     description="Presence of GPS fixes in saved georegions: enter, dwell, leave.",
     policy=BatchPolicy(max_rows=5_000),
     context=(FIXES, REGIONS),
+    inputs="(SELECT coalesce(max(revision), 0)::text FROM georegions)",
 )

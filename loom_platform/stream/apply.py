@@ -46,16 +46,17 @@ def apply(
     live: bool = True,
     state: Mapping[str, bytes] | None = None,
     now: datetime | None = None,
+    whole: bool = False,
 ) -> Applied:
     """Run `stage` over `batch` (with a `position` column) and its `due` timers.
 
     A transform that raises anything but DependencyError is given its batch in halves until the records that break it
     stand alone; those are poison. Timers that break it are found in the same way. `state` overrides the stored one (a
-    recompute keeps its own).
+    recompute keeps its own). `whole`: the batch holds every record of its windows.
     """
     applied = Applied()
     moment = now or datetime.now(UTC)
-    _apply(connection, stage, batch, due, blobs, live, state, moment, applied)
+    _apply(connection, stage, batch, due, blobs, live, state, moment, applied, whole)
     return applied
 
 
@@ -69,8 +70,12 @@ def _apply(
     state: Mapping[str, bytes] | None,
     now: datetime,
     applied: Applied,
+    whole: bool = False,
 ) -> None:
-    frames = {q.name: _query(connection, q, batch, due) for q in stage.context}
+    frames = {
+        q.name: q.from_batch(batch, now) if whole and q.from_batch is not None else _query(connection, q, batch, due)
+        for q in stage.context
+    }
     if stage.keyed_state and state is None:
         state = _load_state(connection, stage, batch, due)
     # State that an earlier half of this batch has left is newer than the stored one.

@@ -1,35 +1,49 @@
-"""A day again, through the same transform: a derived stage from its source's table, a landing stage from Kafka."""
+"""Days again, through the same transform: a derived stage from its source's table, a landing stage from Kafka.
 
-import base64
+A day is computed one device after the other, in slices, each in one transaction with how far it came. So memory is
+bounded by a slice, what was done before a crash stays done, and the live run waits for no more than a slice.
+"""
+
+import logging
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-import adbc_driver_postgresql.dbapi as adbc
 import polars as pl
 import psycopg
 
-from loom_contracts.message import StoredBody
-from loom_contracts.table import ColumnType
-from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError
-from loom_models.frames import frame_schema
-from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, Output, Stage
+from loom_models.stage import Stage
 from loom_platform.stream.apply import Applied, apply, finish, halves, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, REFUSED, Outcome
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
-from loom_platform.stream.decode import decode
+from loom_platform.stream.land_again import land_again
+from loom_platform.stream.progress import Job, Progress, forget, inputs_of
 from loom_platform.stream.report import StageReport, StageSummary
-from loom_platform.stream.source import Source, offset_at
+from loom_platform.stream.slices import DAY, SliceReader, devices_of
 from loom_platform.stream.statistics import Statistics
 from loom_platform.stream.writer import Writer
 
-DAY = timedelta(days=1)
-_CLOCK_SKEW = timedelta(hours=26)
-"""A record is accepted no earlier than its event time less the 24 h that the API allows, and a little."""
+log = logging.getLogger(__name__)
+
+SLICE_SECONDS: Final = 0.4
+"""A slice that takes longer is followed by smaller ones: so long a live batch of the same stage may have to wait."""
+
+_FIRST_ROWS: Final = 5_000
+_SMALLEST_SHARE: Final = 8
+"""A busy machine makes slices no smaller than this part of the largest: smaller ones would only cost more."""
+
+_REPORT_SECONDS: Final = 2.0
+_GIVE_UP: Final = timedelta(minutes=5)
+_BACKOFF_FIRST, _BACKOFF_LAST = 0.2, 10.0
+_AWAY = (DependencyError, psycopg.OperationalError, psycopg.InterfaceError)
+_LOCK = "SELECT pg_try_advisory_lock(hashtext('loom-recompute'), hashtext(%s))"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtext('loom-recompute'), hashtext(%s))"
 
 Report = Callable[[StageReport], None]
 OnPoison = Callable[[str, str, str], None]
@@ -49,222 +63,222 @@ def recompute(
     on_report: Report,
     stop: threading.Event,
     on_poison: OnPoison = _ignored,
+    devices: Collection[str] | None = None,
+    anew: bool = False,
 ) -> StageSummary:
-    """Compute the UTC days `first_day` to `last_day` of `stage` again, in bounded memory, beside the live run.
+    """Compute the UTC days `first_day` to `last_day` of `stage` again, for all or some `devices`, beside the live run.
 
     Rows that come out the same keep their ids and are left alone; where the answer has changed the new row supersedes
     the old one, and rows that are no longer an answer are superseded too. Only tables are written: what comes
-    after this stage is recomputed by its own. Between two slices it heeds `stop`, leaving whole days done.
+    after this stage is recomputed by its own. Between two slices it heeds `stop`.
+
+    The same request, when it was broken off less than 24 h ago, goes on where it was, unless `anew` is set or what its
+    answers depend on has changed. A database that is away is waited for; DependencyError or psycopg.OperationalError is
+    raised when it stays away for five minutes. `config.on_point` is called with `slice` before each slice's commit,
+    `sliced` after it, and `end` before a device's day is committed as done.
     """
-    statistics = Statistics(stage)
+    most = stage.policy.max_rows_again or stage.policy.max_rows
+    run = _Run(stage, config, Statistics(stage), stop, on_report, on_poison, most, min(_FIRST_ROWS, most))
+    named = None if devices is None else sorted(set(devices))
+    backoff, last_work = _BACKOFF_FIRST, time.monotonic()
+    while True:
+        worked = run.statistics.summary().batches
+        try:
+            _session(run, first_day, last_day, named, anew=anew and worked == 0)
+            break
+        except _AWAY as error:
+            if run.statistics.summary().batches > worked:
+                backoff, last_work = _BACKOFF_FIRST, time.monotonic()
+            if time.monotonic() - last_work > _GIVE_UP.total_seconds() or stop.is_set():
+                raise
+            log.warning("recompute of %s waits %.1f s: %s", stage.name, backoff, str(error).splitlines()[0])
+            stop.wait(backoff)
+            backoff = min(2 * backoff, _BACKOFF_LAST)
+    run.tell(at_once=True)
+    return run.statistics.summary()
+
+
+def _session(run: "_Run", first: date, last: date, devices: list[str] | None, *, anew: bool) -> None:
+    """All that is left to do, over one set of connections."""
+    stage, config = run.stage, run.config
     with connect(config.database_url, f"loom recompute {stage.name}") as connection:
         register(connection, stage)
+        name = f"{first}/{last}/{','.join(devices) if devices is not None else '*'}"
+        job = Job(stage, name, inputs_of(connection, stage), config.run_id)
+        if anew:
+            forget(connection, job, first, last)
         if stage.landing:
-            _land_again(stage, first_day, last_day, config, connection, statistics, stop)
-            _tell(statistics, on_report)
-        else:
-            day = first_day
-            while day <= last_day and not stop.is_set():
-                _derive_again(stage, day, config, connection, statistics, stop, on_poison)
-                _tell(statistics, on_report)
-                day += DAY
-    return statistics.summary()
-
-
-def _tell(statistics: Statistics, on_report: Report) -> None:
-    for report in statistics.reports():
-        on_report(report)
-
-
-def _derive_again(
-    stage: Stage,
-    day: date,
-    config: StreamConfig,
-    connection: psycopg.Connection[Any],
-    statistics: Statistics,
-    stop: threading.Event,
-    on_poison: OnPoison,
-) -> None:
-    writer = Writer(connection)
-    writer.forget()
-    started = _now(connection)
-    replay = _Replay()
-    batch: pl.DataFrame | None = None
-    for batch in _slices(stage, day, config):
-        if stop.is_set():
+            land_again(stage, first, last, devices, config, connection, run.statistics, run.stop)
             return
-        statistics.add(_slice_again(stage, batch, no_timers(), replay, config, connection, writer, on_poison))
-    if batch is not None and not (due := replay.due(started)).is_empty():
-        # What the stage was still waiting for when the day's records ended, such as an open segment's end.
-        statistics.add(_slice_again(stage, batch.clear(), due, replay, config, connection, writer, on_poison))
-    for sink in stage.sinks:
-        writer.supersede_unconfirmed(sink.table, stage.name, stage.version, day, started)
+        with SliceReader(stage, config.database_url, config.blobs) as reader:
+            day = first
+            while day <= last and not run.stop.is_set():
+                with _alone(connection, f"{stage.name} {day}", run.stop):
+                    tables = [stage.source.table, *(sink.table for sink in stage.sinks)]
+                    for device in devices if devices is not None else devices_of(connection, tables, day):
+                        if not run.stop.is_set():
+                            _Device(run, connection, reader, Progress.begin(connection, job, day, device)).run()
+                day += DAY
+        if not run.stop.is_set():
+            forget(connection, job, first, last)
+
+
+@contextmanager
+def _alone(connection: psycopg.Connection[Any], what: str, stop: threading.Event) -> Iterator[None]:
+    """Wait until no other recompute is at the same stage and day; its session's end ends its claim."""
+    while True:
+        row = connection.execute(_LOCK, (what,)).fetchone()
+        if row is not None and row[0]:
+            break
+        if stop.wait(0.5):
+            yield
+            return
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute(_UNLOCK, (what,))
 
 
 @dataclass(slots=True)
-class _Replay:
-    """State and timers of the stage in this recompute; the live run has its own."""
+class _Run:
+    """What one recompute has in common, over all its sessions."""
 
-    state: dict[str, bytes] = field(default_factory=dict)
-    timers: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    stage: Stage
+    config: StreamConfig
+    statistics: Statistics
+    stop: threading.Event
+    on_report: Report
+    on_poison: OnPoison
+    most: int
+    rows: int
+    told_at: float = 0.0
+    known: set[int] = field(default_factory=set)
 
-    def keep(self, output: Output) -> None:
-        """Remember what `output` sets, and forget what it ends."""
-        for device, state in output.state.items():
-            if state is None:
-                self.state.pop(device, None)
-            else:
-                self.state[device] = state
-        if output.cleared is not None:
-            for device, key in output.cleared.select(DUE_SCHEMA.names()).iter_rows():
-                self.timers.pop((device, key), None)
-        if output.timers is not None:
-            self.timers.update({(d, k): at for d, k, at in output.timers.select(TIMER_SCHEMA.names()).iter_rows()})
+    def tell(self, *, at_once: bool = False) -> None:
+        """Report what was done since the last report, now and then."""
+        if at_once or time.monotonic() - self.told_at >= _REPORT_SECONDS:
+            self.told_at = time.monotonic()
+            for report in self.statistics.reports():
+                self.on_report(report)
 
-    def due(self, now: datetime) -> pl.DataFrame:
-        """The timers whose time has come by `now`."""
-        return pl.DataFrame([k for k, at in self.timers.items() if at <= now], schema=DUE_SCHEMA, orient="row")
+    def adapt(self, records: int, seconds: float) -> None:
+        """Larger slices while they are quick, smaller ones when one takes too long."""
+        if seconds > SLICE_SECONDS:
+            self.rows = min(self.rows, max(1, self.most // _SMALLEST_SHARE, min(self.rows, records) // 2))
+        elif records >= self.rows // 2 and seconds < SLICE_SECONDS / 2:
+            self.rows = min(2 * self.rows, self.most)
 
 
-def _slice_again(
-    stage: Stage,
-    batch: pl.DataFrame,
-    due: pl.DataFrame,
-    replay: _Replay,
-    config: StreamConfig,
-    connection: psycopg.Connection[Any],
-    writer: Writer,
-    on_poison: OnPoison,
-) -> Outcome:
-    """One slice in one transaction; in halves where the database refuses a row, until its record stands alone."""
-    try:
-        with connection.transaction():
-            connection.execute(LOCK_STAGE, (stage.name,))
-            applied = apply(
-                connection, stage, batch, due, blobs=config.blobs, live=False, state=replay.state, now=datetime.now(UTC)
-            )
-            outcome = _write(stage, applied, config, writer, batch.height)
-    except REFUSED as error:
-        writer.rolled_back()
-        if batch.height + due.height == 1:
-            for message_id in batch["message_id"]:
-                on_poison(message_id, type(error).__name__, f"its row can't be kept: {str(error).splitlines()[0]}")
-            return Outcome(batch.height, dead_letters=batch.height)
+class _Device:
+    """One device's day."""
+
+    def __init__(self, run: _Run, connection: psycopg.Connection[Any], reader: SliceReader, progress: Progress) -> None:
+        self._run, self._connection, self._reader, self._progress = run, connection, reader, progress
+        self._writer = Writer(connection)
+
+    def run(self) -> None:
+        """Go on from where the progress is, to the day's end or a stop."""
+        progress, run = self._progress, self._run
+        if progress.id not in run.known and progress.counted.records:
+            # What was done before this run: its summary is of the whole.
+            run.statistics.add(replace(progress.counted))
+        run.known.add(progress.id)
+        if progress.finished:
+            return
+        last = False
+        while not last and not run.stop.is_set():
+            last = self._slice()
+            run.tell()
+        if not run.stop.is_set():
+            self._end()
+
+    def _slice(self) -> bool:
+        """The next slice: read, computed and written in one transaction; whether it was the last."""
+        progress, run = self._progress, self._run
+        with self._locked():
+            started = time.monotonic()
+            piece = self._reader.read(progress.day, progress.device_id, progress.position, run.rows)
+            if piece is None:
+                return True
+            outcome = self._compute(piece.batch, no_timers())
+            progress.counted.include(outcome)
+            progress.save(self._connection, piece.end)
+            run.config.on_point("slice")
+        run.statistics.add(outcome)
+        run.config.on_point("sliced")
+        run.adapt(piece.batch.height, time.monotonic() - started)
+        return piece.last
+
+    def _end(self) -> None:
+        """What the stage was still waiting for when the day's records ended, such as an open segment's end."""
+        progress, run = self._progress, self._run
         outcome = Outcome(0)
-        for part, timers in halves(batch, due):
-            outcome.include(_slice_again(stage, part, timers, replay, config, connection, writer, on_poison))
+        with self._locked():
+            due = progress.due(datetime.now(UTC))
+            if not due.is_empty():
+                outcome = self._compute(self._reader.empty(), due)
+                progress.counted.include(outcome)
+            progress.finish(self._connection)
+            run.config.on_point("end")
+        run.statistics.add(outcome)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """A transaction with the stage's lock, from the reading to the commit; a fault makes the next slice small."""
+        try:
+            with self._connection.transaction():
+                self._connection.execute(LOCK_STAGE, (self._run.stage.name,))
+                yield
+        except BaseException:
+            # It may have been too much for the server's time limits: then it would be for ever.
+            self._run.rows = max(1, self._run.rows // 2)
+            raise
+
+    def _compute(self, batch: pl.DataFrame, due: pl.DataFrame, *, whole: bool = True) -> Outcome:
+        """Rows, state and timers behind a savepoint; in halves until a row that is refused stands alone."""
+        run = self._run
+        try:
+            with self._connection.transaction():
+                applied = apply(
+                    self._connection,
+                    run.stage,
+                    batch,
+                    due,
+                    blobs=run.config.blobs,
+                    live=False,
+                    state=self._progress.state,
+                    now=datetime.now(UTC),
+                    whole=whole,
+                )
+                outcome = self._write(applied, batch.height)
+        except REFUSED as error:
+            self._writer.rolled_back()
+            if batch.height + due.height == 1:
+                for message_id in batch["message_id"]:
+                    reason = f"its row can't be kept: {str(error).splitlines()[0]}"
+                    run.on_poison(message_id, type(error).__name__, reason)
+                return Outcome(batch.height, dead_letters=batch.height)
+            outcome = Outcome(0)
+            for part, timers in halves(batch, due):
+                outcome.include(self._compute(part, timers, whole=False))
+            return outcome
+        for output in applied.outputs:
+            self._progress.keep(output)
+        for position, (kind, reason) in applied.poison.items():
+            run.on_poison(batch.filter(pl.col("position") == position)["message_id"][0], kind, reason)
         return outcome
-    for output in applied.outputs:
-        replay.keep(output)
-    for position, (kind, reason) in applied.poison.items():
-        on_poison(batch.filter(pl.col("position") == position)["message_id"][0], kind, reason)
-    return outcome
 
-
-def _write(stage: Stage, applied: Applied, config: StreamConfig, writer: Writer, records: int) -> Outcome:
-    outcome = Outcome(records, dead_letters=len(applied.poison))
-    for sink in stage.sinks:
-        rows = applied.rows(sink)
-        if rows is None:
-            continue
-        frame = finish(rows, stage, config.run_id)
-        days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
-        outcome.rows_by_day[sink] = dict(days.iter_rows())
-        writer.write(sink.table, frame)
-        if sink.table.derived:
-            writer.confirm(sink.table)
-    return outcome
-
-
-def _slices(stage: Stage, day: date, config: StreamConfig) -> Iterator[pl.DataFrame]:
-    """The source's rows of `day` in order of (device, time), as the batches that the transform gets live."""
-    source = stage.source
-    start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    current = " AND superseded_at IS NULL" if source.table.derived else ""
-    query = (
-        f"SELECT {', '.join(_selected(source))} FROM {source.table.name} WHERE timestamp >= '{start.isoformat()}' "
-        f"AND timestamp < '{(start + DAY).isoformat()}'{current} ORDER BY device_id, timestamp, message_id"
-    )
-    rows = stage.policy.max_rows
-    with adbc.connect(config.database_url) as connection, connection.cursor() as cursor:
-        cursor.execute(query)
-        kept: list[pl.DataFrame] = []
-        height = 0
-        for record_batch in cursor.fetch_record_batch():
-            frame = pl.DataFrame(pl.from_arrow(record_batch))
-            while not frame.is_empty():
-                take = frame[: rows - height]
-                kept.append(take)
-                height += take.height
-                frame = frame[take.height :]
-                if height == rows:
-                    yield _as_batch(pl.concat(kept), stage, config)
-                    kept, height = [], 0
-        if height:
-            yield _as_batch(pl.concat(kept), stage, config)
-
-
-def _selected(topic: Topic) -> list[str]:
-    casts = {ColumnType.UUID, ColumnType.JSON}
-    return [f"{c.name}::text AS {c.name}" if c.type in casts else c.name for c in topic.table.columns]
-
-
-def _as_batch(rows: pl.DataFrame, stage: Stage, config: StreamConfig) -> pl.DataFrame:
-    """Landed rows in the form of a live batch: a stored body is fetched back into its field."""
-    payload = stage.source.payload
-    body = stage.source.table.body
-    if body is not None:
-        if config.blobs is None:
-            raise DependencyError(f"stage {stage.name}: no object storage is configured, its source keeps bodies there")
-        blobs = config.blobs
-        field = next(n for n, f in payload.model_fields.items() if any(isinstance(m, StoredBody) for m in f.metadata))
-        encoded = [base64.b64encode(blobs.get(ref)).decode() for ref in rows[f"{body.name}_ref"]]
-        rows = rows.with_columns(pl.Series(field, encoded, dtype=pl.String))
-    schema = frame_schema(payload)
-    return rows.with_columns(
-        *(pl.col(n).cast(d) for n, d in schema.items()), pl.int_range(pl.len(), dtype=pl.UInt32).alias("position")
-    )
-
-
-def _land_again(
-    stage: Stage,
-    first_day: date,
-    last_day: date,
-    config: StreamConfig,
-    connection: psycopg.Connection[Any],
-    statistics: Statistics,
-    stop: threading.Event,
-) -> None:
-    """Read the topic again from where records of `first_day` can begin, and land those of the days that are missing."""
-    start = datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC)
-    end = datetime(last_day.year, last_day.month, last_day.day, tzinfo=UTC) + DAY
-    topic = stage.source.on_broker(config.topic_prefix)
-    source = Source(config.bootstrap_servers, topic, f"{stage.name}-recompute", max_bytes=stage.policy.max_bytes)
-    try:
-        positions = offset_at(source, int((start - _CLOCK_SKEW).timestamp() * 1000))
-        ends = {p: high for p, (_, high) in source.describe().ranges.items()}
-        source.assign(positions)
-        while not stop.is_set() and any(positions[p] < ends[p] for p in positions):
-            records = source.poll(stage.policy, stage.policy.max_rows, 1.0)
-            if not len(records):
+    def _write(self, applied: Applied, records: int) -> Outcome:
+        stage = self._run.stage
+        outcome = Outcome(records, dead_letters=len(applied.poison))
+        for sink in stage.sinks:
+            rows = applied.rows(sink)
+            if rows is None:
                 continue
-            positions.update({p: last for p, (_, last) in records.spans.items()})
-            decoded = decode(records, stage.source.payload)
-            batch = decoded.frame.filter(pl.col("timestamp").is_between(start, end, closed="left"))
-            if batch.is_empty():
-                continue
-            writer = Writer(connection)
-            with connection.transaction():
-                applied = apply(connection, stage, batch, no_timers(), blobs=config.blobs, live=False)
-                outcome = _write(stage, applied, config, writer, batch.height)
-            statistics.add(outcome)
-    finally:
-        source.close()
-
-
-def _now(connection: psycopg.Connection[Any]) -> datetime:
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
-    if row is None:
-        raise DependencyError("database: no answer to SELECT clock_timestamp()")
-    now: datetime = row[0]
-    return now
+            frame = finish(rows, stage, self._run.config.run_id)
+            days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
+            outcome.rows_by_day[sink] = dict(days.iter_rows())
+            self._writer.write(sink.table, frame)
+            self._writer.confirm(sink.table, self._progress.id)
+        return outcome

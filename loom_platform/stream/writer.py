@@ -7,7 +7,7 @@ CSV in docs/adr/0004.
 """
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pgpq
@@ -133,33 +133,14 @@ class Writer:
             ).format(t=target, n=names, s=staging)
         ).rowcount
 
-    def supersede_unconfirmed(self, table: Table, stage: str, version: str, day: date, before: datetime) -> int:
-        """After a recompute of `day`: rows that were computed before `before` and are not among `confirmed` ids.
-
-        The ids that the recompute gave are in the temporary table that `confirm` fills.
-        """
-        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-        return self._connection.execute(
-            sql.SQL(
-                "UPDATE {t} AS t SET superseded_at = now() WHERE t.timestamp >= %s AND t.timestamp < %s "
-                "AND t.stage = %s AND t.stage_version = %s AND t.superseded_at IS NULL AND t.computed_at < %s "
-                "AND NOT EXISTS (SELECT 1 FROM confirmed c WHERE c.message_id = t.message_id)"
-            ).format(t=sql.Identifier(table.name)),
-            (start, start + timedelta(days=1), stage, version, before),
-        ).rowcount
-
-    def confirm(self, table: Table) -> None:
-        """Remember the ids of the staged rows until the session ends or `forget` is called."""
+    def confirm(self, table: Table, progress_id: int) -> None:
+        """Remember the ids of the staged rows as answers of this recompute."""
         self._connection.execute(
-            sql.SQL("INSERT INTO confirmed SELECT message_id FROM {} ON CONFLICT DO NOTHING").format(
+            sql.SQL("INSERT INTO recompute_confirmed SELECT %s, message_id FROM {} ON CONFLICT DO NOTHING").format(
                 sql.Identifier(_staging(table))
-            )
+            ),
+            (progress_id,),
         )
-
-    def forget(self) -> None:
-        """Start a new list of confirmed ids."""
-        self._connection.execute("CREATE TEMPORARY TABLE IF NOT EXISTS confirmed (message_id uuid PRIMARY KEY)")
-        self._connection.execute("TRUNCATE confirmed")
 
 
 def copied(table: Table) -> tuple[Column, ...]:
