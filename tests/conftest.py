@@ -52,7 +52,7 @@ def template_database(server_url: str) -> Iterator[str]:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute("create extension if not exists vector")
         migrate(url)
-        stop_background_workers(url)
+        keep_sessions_out(server_url, name, url)
         yield name
 
 
@@ -97,7 +97,7 @@ def fresh_database(server_url: str, name: str, template: str = "template0") -> I
             _run(server_url, create.format(sql.Identifier(name), sql.Identifier(template)))
             break
         except psycopg.errors.ObjectInUse:
-            # TimescaleDB's launcher looks into every database for a moment.
+            # the session of a job that is about to end
             time.sleep(0.5)
     else:
         raise AssertionError(f"{template} is in use")
@@ -106,9 +106,10 @@ def fresh_database(server_url: str, name: str, template: str = "template0") -> I
     _run(server_url, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
 
-def stop_background_workers(url: str) -> None:
-    """End TimescaleDB's jobs in a database: a database with sessions cannot be cloned."""
+def keep_sessions_out(server_url: str, name: str, url: str) -> None:
+    """A database with sessions cannot be cloned, and TimescaleDB opens one in each that it may enter."""
     with psycopg.connect(url, autocommit=True) as connection:
+        _run(server_url, sql.SQL("alter database {} allow_connections false").format(sql.Identifier(name)))
         known = connection.execute("SELECT FROM pg_extension WHERE extname = 'timescaledb'").fetchone()
         if known is not None:
             connection.execute("SELECT _timescaledb_functions.stop_background_workers()")
