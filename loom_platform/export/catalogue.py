@@ -6,6 +6,7 @@ Written out, so that a new table is decided upon: a test holds both lists agains
 from dataclasses import dataclass
 from typing import Final
 
+from loom_contracts.rollups import ROLLUPS, Rollup
 from loom_contracts.table import Table
 from loom_contracts.topic import Topic
 from loom_contracts.topics.registry import DERIVED, LANDED
@@ -19,6 +20,8 @@ class Exported:
     and `topics` are SQL conditions on one parameter: the devices (text[]), the times (timestamptz), the names of topics
     (text[]); None where rows have no such thing, and then no choice leaves any of them out. `topic` is the topic whose
     rows it holds, in a file for each UTC day of `timestamp`; `bodies` are its columns that refer to object storage.
+    `only` is a condition that always holds; `only_asked` tables are not in an export unless they are asked for.
+    `rolled_up` is the table whose roll-up it is.
     """
 
     name: str
@@ -30,7 +33,9 @@ class Exported:
     topics: str | None = None
     topic: Topic | None = None
     bodies: tuple[str, ...] = ()
+    only: str | None = None
     only_asked: bool = False
+    rolled_up: str | None = None
 
     @property
     def table(self) -> Table | None:
@@ -48,6 +53,20 @@ def _of(topic: Topic) -> Exported:
         until="timestamp < {}",
         topic=topic,
         bodies=tuple(c.name for c in topic.table.columns if c.name.endswith("_ref")),
+    )
+
+
+def _frozen(rollup: Rollup) -> Exported:
+    return Exported(
+        f"{rollup.view('minute')}_kept",
+        ("device_id", "bucket", *(d.name for d in rollup.dimensions)),
+        f"By minute, of days whose rows are gone: {rollup.topic.description}",
+        device="device_id = ANY({})",
+        since="bucket >= {}",
+        until="bucket < {}",
+        topics=f"'{rollup.topic.name}' = ANY({{}})",
+        only=f"bucket < (SELECT frozen_before FROM rollup_tables WHERE table_name = '{rollup.table.name}')",
+        rolled_up=rollup.table.name,
     )
 
 
@@ -96,6 +115,7 @@ TABLES: Final[tuple[Exported, ...]] = (
         device="device_id = ANY({})",
     ),
     *(_of(topic) for topic in (*LANDED, *DERIVED)),
+    *(_frozen(rollup) for rollup in ROLLUPS),
     Exported(
         "places_visited",
         ("day", "region_id"),
@@ -129,8 +149,11 @@ LEFT_BEHIND: Final[dict[str, str]] = {
     "stream_state": "what a running stage keeps between two batches",
     "stage_pauses": "whether a stage of this installation stands still",
     "timeseries_tables": "how this database keeps its tables",
+    "rollup_tables": "how this database keeps its roll-ups",
+    "rollup_marks": "which roll-ups of this database are to be counted anew",
     "migration_checksums": "how this database came to its schema",
+    "erasure_work": "what an unfinished erasure of this installation has still to do",
     "recompute_progress": "how far a recompute of this installation has come",
     "recompute_confirmed": "what a recompute of this installation has found again",
 }
-"""Tables that no export holds, each with its reason. Roll-ups are not named: they are computed from what is here."""
+"""Tables that no export holds, each with its reason. Other roll-ups are computed from the rows."""

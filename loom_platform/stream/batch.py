@@ -17,6 +17,7 @@ from loom_platform.stream import lease, offsets
 from loom_platform.stream.apply import Applied, apply, finish, halves
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.decode import Decoded
+from loom_platform.stream.erased import Erased
 from loom_platform.stream.errors import TooLargeError
 from loom_platform.stream.pauses import Threshold, TooManyDeadLettersError, tolerated
 from loom_platform.stream.sink import Sink, dead_letter, encode
@@ -142,9 +143,11 @@ class BatchRunner:
                 # Timers alone move no offset, so here the lease is the fence.
                 lease.confirm(connection, stage.name, config.shard[0], config.run_id)
             config.on_point("fenced")
+            erased = Erased.at(connection, records.received_at)
+            poison = erased.letters(records, poison)
             if stage.context:
                 connection.execute(LOCK_STAGE, (stage.name,))
-            steps(decoded.frame, due, poison, outcome)
+            steps(erased.without(decoded.frame), due, poison, outcome)
             self._judge(len(records), poison)
             self._bury(records, poison)
             config.on_point("before-commit")

@@ -21,6 +21,7 @@ from loom_platform.stream.batch import REFUSED, clean
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
 from loom_platform.stream.decode import Decoded, decode
+from loom_platform.stream.erased import unerased
 from loom_platform.stream.letters import Wanted
 from loom_platform.stream.recompute import recompute
 from loom_platform.stream.source import Records
@@ -159,6 +160,7 @@ def _land_part(
     writer = Writer(connection)
     try:
         with connection.transaction():
+            frame = unerased(connection, frame)
             applied = apply(connection, stage, frame, no_timers(), blobs=config.blobs, live=False)
             _write(writer, stage, config, applied)
     except REFUSED as error:
