@@ -78,6 +78,11 @@ class Erased:
         return any(span.holds(device, moment) and received <= span.asked_at for span in self.spans)
 
 
+def begin(connection: Connection) -> None:
+    """Keep erasures from beginning until this transaction ends; before any other lock that a batch takes as well."""
+    connection.execute(_ASK, (None,))
+
+
 def unerased(connection: Connection, batch: pl.DataFrame) -> pl.DataFrame:
     """`batch` without records that were erased; see `Erased.at`. Rows that a stage derived are left as they are."""
     if "received_at" not in batch.columns:

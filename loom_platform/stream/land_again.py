@@ -13,6 +13,7 @@ from loom_platform.stream.apply import apply, finish, no_timers
 from loom_platform.stream.batch import Outcome
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.decode import decode
+from loom_platform.stream.erased import unerased
 from loom_platform.stream.slices import bounds
 from loom_platform.stream.source import Source, offset_at
 from loom_platform.stream.statistics import Statistics
@@ -56,7 +57,8 @@ def land_again(
             if batch.is_empty():
                 continue
             with connection.transaction():
-                statistics.add(_land(stage, batch, config, connection, writer))
+                kept = unerased(connection, batch)
+                statistics.add(_land(stage, kept, config, connection, writer))
     finally:
         source.close()
 

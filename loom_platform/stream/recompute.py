@@ -22,6 +22,7 @@ from loom_platform.stream.apply import Applied, apply, finish, halves, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, REFUSED, Outcome
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
+from loom_platform.stream.erased import begin, unerased
 from loom_platform.stream.land_again import land_again
 from loom_platform.stream.progress import Job, Progress, forget, inputs_of
 from loom_platform.stream.report import StageReport, StageSummary
@@ -201,7 +202,7 @@ class _Device:
             piece = self._reader.read(progress.day, progress.device_id, progress.position, run.rows)
             if piece is None:
                 return True
-            outcome = self._compute(piece.batch, no_timers())
+            outcome = self._compute(unerased(self._connection, piece.batch), no_timers())
             progress.counted.include(outcome)
             progress.save(self._connection, piece.end)
             run.config.on_point("slice")
@@ -228,6 +229,7 @@ class _Device:
         """A transaction with the stage's lock, from the reading to the commit; a fault makes the next slice small."""
         try:
             with self._connection.transaction():
+                begin(self._connection)
                 self._connection.execute(LOCK_STAGE, (self._run.stage.name,))
                 yield
         except BaseException:
