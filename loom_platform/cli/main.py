@@ -16,6 +16,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("deadletters", "deadletters"),
     ("versions", "versions"),
     ("stages", "stages"),
+    ("rollups", "rollups"),
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),

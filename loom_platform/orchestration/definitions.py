@@ -11,6 +11,7 @@ from loom_platform.orchestration.checks import health_checks, health_sensor
 from loom_platform.orchestration.datasets import automation_sensor, dataset_assets
 from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.platform import Platform
+from loom_platform.orchestration.rollups import rollups_asset, rollups_schedule
 from loom_platform.orchestration.schedules import maintenance_job, maintenance_schedule
 from loom_platform.orchestration.sensors import stream_job, stream_sensor
 
@@ -24,10 +25,10 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
     datasets = dataset_assets()
     maintenance = maintenance_job()
     return dg.Definitions(
-        assets=[*(stream_assets(g, landing) for g in groups), *datasets],
+        assets=[*(stream_assets(g, landing) for g in groups), *datasets, rollups_asset()],
         asset_checks=[health_checks(stages)],
         jobs=[*jobs, maintenance],
-        schedules=[maintenance_schedule(maintenance)],
+        schedules=[maintenance_schedule(maintenance), rollups_schedule()],
         sensors=[
             stream_sensor(groups, jobs),
             automation_sensor(datasets),

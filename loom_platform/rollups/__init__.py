@@ -6,6 +6,6 @@ roll-ups of days outlive their rows: call it before the days are dropped.
 """
 
 from loom_platform.rollups.marks import forget, mark, mark_rows
-from loom_platform.rollups.refresh import Refreshed, drop_before, freeze, refresh
+from loom_platform.rollups.refreshing import Refreshed, drop_before, freeze, refresh
 
 __all__ = ("Refreshed", "drop_before", "forget", "freeze", "mark", "mark_rows", "refresh")

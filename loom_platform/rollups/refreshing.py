@@ -23,6 +23,7 @@ FIRST_STEP: Final = timedelta(hours=6)
 """What is counted in the first step, over all devices; the next ones are as long as they are quick."""
 
 LONGEST_STEP: Final = timedelta(days=3_650)
+_SHORTEST_STEP: Final = timedelta(hours=1)
 _STEP_SECONDS: Final = 2.0
 _LONG: Final = timedelta(days=7)
 _WINDOWS: Final = 50
@@ -39,6 +40,14 @@ SELECT loom_recount(%s, array_agg(device_id), array_agg(tstzrange(first, upto)))
 FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS pieces (device_id, first, upto)
 """
 _KIND = "SELECT kind, nullif(frozen_before, '-infinity') FROM rollup_tables WHERE table_name = %s"
+_MARK_ALL = """
+INSERT INTO rollup_marks (table_name, device_id, span)
+SELECT %s, device_id, tstzrange(min(loom_bucket(interval '1 minute', first)),
+                                max(loom_bucket(interval '1 minute', last)) + interval '1 minute')
+FROM (SELECT device_id, min(timestamp) AS first, max(timestamp) AS last FROM {table} GROUP BY device_id
+      UNION ALL SELECT device_id, min(bucket), max(bucket) FROM {kept} GROUP BY device_id) AS devices
+GROUP BY device_id
+"""
 _EXTENT = """
 SELECT least((SELECT min(timestamp) FROM {table} WHERE device_id = %(device)s),
              (SELECT min(bucket) FROM {kept} WHERE device_id = %(device)s)),
@@ -107,6 +116,15 @@ def freeze(connection: Connection, table: Table | str, before: datetime) -> None
     )
 
 
+def mark_all(connection: Connection, table: Table | str) -> None:
+    """Have everything that is there of a table's roll-up counted anew by the next refresh."""
+    rollup = rollup_of(table)
+    if rollup is not None:
+        names = {"table": rollup.table.name, "kept": f"{rollup.view('minute')}_kept"}
+        query = sql.SQL(_MARK_ALL).format(**{k: sql.Identifier(v) for k, v in names.items()})
+        connection.execute(query, (rollup.table.name,))
+
+
 def drop_before(connection: Connection, table: Table | str, before: datetime) -> int:
     """Remove the roll-ups of a table that begin before `before`; how many rows by minute and hour there were."""
     rollup = rollup_of(table)
@@ -133,7 +151,13 @@ def _refresh(connection: Connection, rollup: Rollup, on_progress: OnProgress, st
                 break
             whole = merged(Piece(*row[1:]) for row in marks)
             pieces, left = split([p for w in whole if (p := _clipped(connection, rollup, w)) is not None], step)
-            done.rows += _count(connection, rollup, pieces)
+            try:
+                done.rows += _count(connection, rollup, pieces)
+            except psycopg.errors.QueryCanceled:
+                if step <= _SHORTEST_STEP:
+                    raise
+                step /= 4
+                continue
             with connection.transaction():
                 connection.execute("DELETE FROM rollup_marks WHERE id = ANY(%s)", ([row[0] for row in marks],))
                 if left:
@@ -143,7 +167,7 @@ def _refresh(connection: Connection, rollup: Rollup, on_progress: OnProgress, st
         done.seconds = time.monotonic() - started
         on_progress(done)
         elapsed = time.monotonic() - began
-        step = min(2 * step, LONGEST_STEP) if elapsed < _STEP_SECONDS else max(step / 2, timedelta(hours=1))
+        step = min(2 * step, LONGEST_STEP) if elapsed < _STEP_SECONDS else max(step / 2, _SHORTEST_STEP)
     return done
 
 
