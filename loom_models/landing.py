@@ -60,9 +60,10 @@ def _with_bodies(topic: Topic, body: StoredBody) -> Transform:
         suffixes = batch["format"] if "format" in batch.columns else pl.Series(["bin"] * batch.height, dtype=pl.String)
         refs: list[BlobRef | None] = []
         poison: dict[str, str] = {}
-        for message_id, text, suffix in zip(batch["message_id"], batch[field], suffixes, strict=True):
+        bodies = zip(batch["message_id"], batch["device_id"], batch[field], suffixes, strict=True)
+        for message_id, device_id, text, suffix in bodies:
             try:
-                refs.append(_store(context.blobs, text, kind, f".{suffix}"))
+                refs.append(_store(context.blobs, text, device_id, kind, f".{suffix}"))
             except (binascii.Error, ValueError) as error:
                 poison[message_id] = f"{field}: {error}; send the body in base64"
                 refs.append(None)
@@ -76,8 +77,8 @@ def _with_bodies(topic: Topic, body: StoredBody) -> Transform:
     return land
 
 
-def _store(blobs: BlobStore, text: str, kind: str, suffix: str) -> BlobRef:
+def _store(blobs: BlobStore, text: str, device_id: str, kind: str, suffix: str) -> BlobRef:
     content = base64.b64decode(text, validate=True)
     if not content:
         raise ValueError("the body is empty")
-    return blobs.put(content, kind=kind, suffix=suffix)
+    return blobs.put(content, device_id=device_id, kind=kind, suffix=suffix)

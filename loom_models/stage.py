@@ -13,8 +13,8 @@ from loom_contracts.topic import Topic
 class BlobStore(Protocol):
     """Content-addressed object storage."""
 
-    def put(self, body: bytes, *, kind: str, suffix: str = "") -> "BlobRef":
-        """Store `body` under its own hash; storing it again changes nothing."""
+    def put(self, body: bytes, *, device_id: str, kind: str, suffix: str = "") -> "BlobRef":
+        """Store `body` of a device under its own hash; storing it again changes nothing."""
         ...
 
     def get(self, ref: str) -> bytes:

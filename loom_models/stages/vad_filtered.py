@@ -181,7 +181,7 @@ def _decode(row: Mapping[str, Any]) -> Float32:
 
 
 def _row(device_id: str, segment: Segment, blobs: BlobStore, version: str) -> dict[str, Any]:
-    blob = blobs.put(wav(segment.samples), kind="speech", suffix=".wav")
+    blob = blobs.put(wav(segment.samples), device_id=device_id, kind="speech", suffix=".wav")
     sources = [c.message_id for c in segment.chunks]
     start = _EPOCH + segment.at_us * _US
     name = "\n".join([device_id, str(segment.at_us), blob.sha256, *sources])

@@ -124,9 +124,9 @@ def _write(out: Path, wanted: "Selection", as_json: bool) -> None:
 
 
 def _stored(settings: Any) -> Any:
-    from loom_platform.blobs import ObstoreBlobs
+    from loom_platform.blobs import open_blobs
 
-    return ObstoreBlobs(settings.blobs)
+    return open_blobs(settings)
 
 
 def _summary(done: "Manifest") -> str:

@@ -47,9 +47,9 @@ def import_command(
 
 
 def _stored(settings: Any) -> Any:
-    from loom_platform.blobs import ObstoreBlobs
+    from loom_platform.blobs import open_blobs
 
-    return ObstoreBlobs(settings.blobs)
+    return open_blobs(settings)
 
 
 def _erase_again(connection: Any) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from loom_models.errors import DependencyError
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from loom_platform.roles.limits import Role
 from loom_platform.settings import Settings, load_settings
 from loom_platform.stream.api import StreamConfig
@@ -36,7 +36,7 @@ class Platform:
             idle_timeout=idle_timeout or timedelta(seconds=settings.stream_idle_timeout_seconds),
             max_duration=timedelta(seconds=settings.stream_max_duration_seconds),
             report_interval=timedelta(seconds=settings.stream_report_interval_seconds),
-            blobs=ObstoreBlobs(settings.blobs),
+            blobs=open_blobs(settings, settings.stream_url),
         )
 
     @contextmanager

@@ -11,6 +11,7 @@ import psycopg
 from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError, PoisonError
 from loom_models.stage import DUE_SCHEMA, BlobStore, Context, ContextQuery, Output, Stage
+from loom_platform.blobs import Blobs
 
 Connection = psycopg.Connection[Any]
 
@@ -42,7 +43,7 @@ def apply(
     batch: pl.DataFrame,
     due: pl.DataFrame,
     *,
-    blobs: BlobStore | None,
+    blobs: Blobs | None,
     live: bool = True,
     state: Mapping[str, bytes] | None = None,
     now: datetime | None = None,
@@ -56,7 +57,9 @@ def apply(
     """
     applied = Applied()
     moment = now or datetime.now(UTC)
-    _apply(connection, stage, batch, due, blobs, live, state, moment, applied, whole)
+    # A body that is stored here stays until this transaction has written its row.
+    store = None if blobs is None else blobs.within(connection, {*batch["device_id"], *due["device_id"]})
+    _apply(connection, stage, batch, due, store, live, state, moment, applied, whole)
     return applied
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
-from loom_models.stage import BlobStore
+from loom_platform.blobs import Blobs
 
 
 def no_point(_: str) -> None:
@@ -33,5 +33,5 @@ class StreamConfig:
     lease_duration: timedelta = timedelta(seconds=10)
     batch_target: timedelta = timedelta(seconds=1)
     shard: tuple[int, int] = (0, 1)
-    blobs: BlobStore | None = None
+    blobs: Blobs | None = None
     on_point: Callable[[str], None] = no_point

@@ -15,7 +15,7 @@ from loom_contracts.topics.device import AUDIO_RAW
 from loom_models.frames import frame_schema
 from loom_models.stage import Context
 from loom_models.stages.vad_filtered import LANDED, SILERO_VAD, transform
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from tests.benchmarks.harness import Result
 
 SPEECH = Path(__file__).parents[3] / "shared/data/speech/conversation.wav"
@@ -28,7 +28,7 @@ def run() -> list[Result]:
     chunks = [samples[i : i + rate] for i in range(0, samples.size - rate + 1, rate)]
     start = datetime(2026, 1, 5, 12, tzinfo=UTC)
     batches = [_batch(chunks[i : i + 16], rate, start + timedelta(seconds=i)) for i in range(0, len(chunks), 16)]
-    blobs = ObstoreBlobs("memory://")
+    blobs = open_blobs("memory://")
     frames = {LANDED.name: pl.DataFrame(schema=LANDED.schema)}
     state: dict[str, bytes] = {}
     transform(batches[0], Context(SILERO_VAD.version, start, frames, blobs=blobs))  # loads the model

@@ -13,7 +13,7 @@ import pytest
 
 from loom_models.flows import STAGES
 from loom_platform import georegions
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from loom_platform.demo.events import DemoConfig, Truth, make_day
 from loom_platform.demo.send import Acknowledged, SendConfig, SendReport, beginning, send
 from loom_platform.demo.tracks import Point, distance_m
@@ -65,7 +65,7 @@ async def outcome(database_url: str, bootstrap_servers: str, topic_prefix: str, 
             topic_prefix,
             idle_timeout=timedelta(seconds=8),
             max_duration=timedelta(seconds=150),
-            blobs=ObstoreBlobs(str(tmp_path / "blobs")),
+            blobs=open_blobs(str(tmp_path / "blobs"), database_url),
         )
         summaries = run_stream(STAGES, config, on_report=lambda _: None, stop=threading.Event())
         yield Outcome(truth, report.began, acknowledged, summaries, connection)

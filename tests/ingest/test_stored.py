@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device import AUDIO_RAW
 from loom_models.flows import LANDING_STAGES
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from loom_platform.stream.api import StreamConfig, run_stream
 from loom_platform.topics import create_topics
 from tests.ingest.server import live_server
@@ -31,7 +31,7 @@ def test_every_endpoint_fills_its_table(bootstrap_servers: str, database_url: st
     prefix = f"e{uuid.uuid4().hex[:10]}"
     stages = [s for s in LANDING_STAGES if s.source in SENT.values()]
     create_topics(bootstrap_servers, prefix=prefix, topics=[s.source for s in stages], partitions=1)
-    blobs = ObstoreBlobs(str(tmp_path / "blobs"))
+    blobs = open_blobs(str(tmp_path / "blobs"), database_url)
     sent: dict[str, tuple[str, dict[str, Any]]] = {}
     with live_server(bootstrap_servers, kafka_topic_prefix=prefix, database_url=database_url) as server:
         for path, topic in SENT.items():

@@ -8,7 +8,7 @@ from loom_contracts.topics.registry import LANDED
 from loom_models.errors import DependencyError
 from loom_models.landing import landing_stage
 from loom_models.stage import Context
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from tests.models.frames import NOON, batch, message_id
 
 CONTEXT = Context("1", NOON)
@@ -26,12 +26,12 @@ def test_gps_rows_are_the_batch() -> None:
 
 def test_an_empty_batch_gives_an_empty_frame() -> None:
     for topic in (ACCELEROMETER_RAW, AUDIO_RAW):
-        output = landing_stage(topic).transform(batch(topic, []), Context("1", NOON, blobs=ObstoreBlobs("memory://")))
+        output = landing_stage(topic).transform(batch(topic, []), Context("1", NOON, blobs=open_blobs("memory://")))
         assert output.rows[topic].is_empty()
 
 
 def test_audio_bodies_go_to_object_storage() -> None:
-    blobs = ObstoreBlobs("memory://")
+    blobs = open_blobs("memory://")
     good = {"sample_rate": 16_000, "channels": 1, "format": "flac", "duration_ms": 20}
     frame = batch(
         AUDIO_RAW,
@@ -48,7 +48,7 @@ def test_audio_bodies_go_to_object_storage() -> None:
     assert rows["message_id"].to_list() == [message_id(1), message_id(4)]
     assert rows["audio_sha256"].to_list() == [digest, digest]
     assert rows["audio_size_bytes"].to_list() == [5, 5]
-    assert rows["audio_ref"].to_list() == [f"audio/{digest[:2]}/{digest}.flac"] * 2
+    assert rows["audio_ref"].to_list() == [f"audio/phone-001/{digest[:2]}/{digest}.flac"] * 2
     assert blobs.get(rows["audio_ref"][0]) == b"sound"
     assert set(output.poison) == {message_id(2), message_id(3)}
     assert "base64" in output.poison[message_id(2)]

@@ -20,7 +20,7 @@ from loom_models.models.silero import HOP
 from loom_models.speech import MAX_SEGMENT, Chunk, Segment, SpeechStream, restore
 from loom_models.stage import Context
 from loom_models.stages.vad_filtered import LANDED, SILERO_VAD
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from tests.models.frames import NOON, batch, message_id, sink_columns
 from tests.models.simulate import Simulation
 from tests.models.sound import chunks, encode, every, noise, silence, speech, tone
@@ -38,7 +38,7 @@ def query(landed: pl.DataFrame, frame: pl.DataFrame, due: pl.DataFrame, now: dat
 
 
 def new_simulation() -> Simulation:
-    return Simulation(SILERO_VAD, query, blobs=ObstoreBlobs("memory://"))
+    return Simulation(SILERO_VAD, query, blobs=open_blobs("memory://"))
 
 
 def hear(rows: Sequence[Mapping[str, Any]], size: int = 1_000) -> Simulation:

@@ -13,7 +13,7 @@ from loom_contracts.topic import Topic
 from loom_contracts.topics.registry import LANDED
 from loom_models.flows import STAGES
 from loom_models.stage import Stage
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from loom_platform.stream.api import StreamConfig, recompute
 from tests.ingest.conftest import read_partitions
 from tests.soak.installation import Installation, eventually
@@ -132,7 +132,7 @@ def _computed_again(installation: Installation, stage: Stage, verdict: Verdict) 
         settings["database_url"],
         settings["kafka_bootstrap_servers"],
         run_id="soak-oracle",
-        blobs=ObstoreBlobs(str(installation.data_dir / "blobs")),
+        blobs=open_blobs(str(installation.data_dir / "blobs"), settings["database_url"]),
     )
     (sink,) = stage.sinks
     standing = (

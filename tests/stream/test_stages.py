@@ -24,7 +24,7 @@ from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.georegion import GEOREGION_DETECTOR
 from loom_models.stages.vad_filtered import SILERO_VAD
 from loom_platform import georegions
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from loom_platform.stream.api import recompute
 from tests.models.sound import chunks, every, silence, speech
 from tests.stream.bench import Bench
@@ -98,7 +98,7 @@ def test_accelerometer_windows(bench: Bench) -> None:
 
 def test_speech_segments(bench: Bench, tmp_path: Path) -> None:
     bench.create(AUDIO_RAW, VAD_FILTERED, SILERO_VAD.error_topic)
-    bench.config = replace(bench.config, blobs=ObstoreBlobs(f"file://{tmp_path}"))
+    bench.config = replace(bench.config, blobs=open_blobs(f"file://{tmp_path}", bench.config.database_url))
     sentence = speech("sense_and_sensibility_0880")
     sound = np.concatenate([silence(1), sentence, silence(1), sentence])
     rows = chunks(sound, every(sound, 16_000), YESTERDAY)

@@ -22,7 +22,7 @@ import pytest
 from loom_contracts.topic import Topic
 from loom_contracts.topics.registry import LANDED
 from loom_models.landing import landing_stage
-from loom_platform.blobs import ObstoreBlobs
+from loom_platform.blobs import open_blobs
 from loom_platform.stream.api import StreamConfig, run_stream
 from loom_platform.topics import create_topics
 from tests.ingest.conftest import read_topic
@@ -141,7 +141,10 @@ def _run(broker: OwnBroker, tmp_path: Path, database_url: str, seconds: float) -
     lost_in_kafka = sum(len(ids) for ids, _ in missing.values())
 
     config = StreamConfig(
-        database_url, servers, idle_timeout=timedelta(seconds=2), blobs=ObstoreBlobs(str(tmp_path / "blobs"))
+        database_url,
+        servers,
+        idle_timeout=timedelta(seconds=2),
+        blobs=open_blobs(str(tmp_path / "blobs"), database_url),
     )
     stages = [landing_stage(topic) for topic in TOPICS]
     summaries = run_stream(stages, config, on_report=lambda _: None, stop=threading.Event())

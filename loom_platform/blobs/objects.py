@@ -1,0 +1,150 @@
+"""Objects under keys, by obstore: a local directory, S3, GCS, Azure, or memory for tests. Here they are just bytes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
+
+from loom_models.errors import DependencyError
+from loom_platform.blobs.errors import BlobUrlError
+
+SCHEMES: Final = ("file", "s3", "gs", "az", "memory")
+_LISTED: Final = 1_000
+_GONE: Final = (FileNotFoundError, NotFoundError)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object that is there: its key, its size in bytes, when it was written."""
+
+    key: str
+    size_bytes: int
+    written_at: datetime
+
+
+class Objects:
+    """The object store at `url`, such as `file:///var/lib/loom/blobs` or `s3://bucket/prefix`; a path is a directory.
+
+    A local object is on the disk (fsync) before `write` returns. Each method raises DependencyError when the store is
+    away. Raises BlobUrlError for a URL it can't use.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._store, self._root = _open(url)
+
+    def write(self, key: str, data: bytes, *, afresh: bool = False) -> None:
+        """Have `data` under `key`. What is there already is left alone if it is the same, unless `afresh`."""
+        try:
+            if afresh:
+                obstore.put(self._store, key, data, mode="overwrite")
+            else:
+                try:
+                    obstore.put(self._store, key, data, mode="create")
+                except (AlreadyExistsError, FileExistsError):
+                    # A crash of the machine can leave a torn file under the right name.
+                    if self.read(key) != data:
+                        obstore.put(self._store, key, data, mode="overwrite")
+            if self._root is not None:
+                _sync(self._root / key, self._root)
+        except (BaseError, OSError) as error:
+            raise DependencyError(f"object store {self.url} did not take {key}: {_short(error)}") from error
+
+    def read(self, key: str) -> bytes | None:
+        """What is under `key`; None when nothing is."""
+        try:
+            return bytes(obstore.get(self._store, key).bytes())
+        except (*_GONE, ValueError):
+            return None
+        except (BaseError, OSError) as error:
+            raise DependencyError(f"object store {self.url} did not give {key}: {_short(error)}") from error
+
+    def find(self, key: str) -> Found | None:
+        """What `key` is, without its bytes; None when nothing is there."""
+        try:
+            meta = obstore.head(self._store, key)
+        except (*_GONE, ValueError):
+            return None
+        except (BaseError, OSError) as error:
+            raise DependencyError(f"object store {self.url} did not tell of {key}: {_short(error)}") from error
+        return Found(key, meta["size"], meta["last_modified"])
+
+    def list(self, prefix: str = "") -> Iterator[Sequence[Found]]:
+        """All objects below `prefix` (whole directories), some at a time."""
+        try:
+            for batch in obstore.list(self._store, prefix or None, chunk_size=_LISTED):
+                yield [Found(m["path"], m["size"], m["last_modified"]) for m in batch]
+        except _GONE:
+            return
+        except (BaseError, OSError) as error:
+            raise DependencyError(f"object store {self.url} did not list {prefix}/: {_short(error)}") from error
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Have nothing under `keys`; those that are gone already are no error."""
+        try:
+            if self._root is None:
+                if keys:
+                    obstore.delete(self._store, list(keys))
+                return
+            for key in keys:
+                _unlink(self._root, key)
+        except _GONE:
+            return
+        except (BaseError, OSError) as error:
+            raise DependencyError(f"object store {self.url} did not remove {keys[0]}..: {_short(error)}") from error
+
+
+def _open(url: str) -> tuple[ObjectStore, Path | None]:
+    if url.startswith("/"):
+        return LocalStore(url, mkdir=True), Path(url)
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise BlobUrlError(f"object store URL {url!r}: its scheme must be one of {', '.join(SCHEMES)}")
+    if parts.scheme == "memory":
+        return MemoryStore(), None
+    if parts.scheme == "file":
+        root = Path(unquote(parts.path))
+        if parts.netloc or not root.is_absolute():
+            raise BlobUrlError(f"object store URL {url!r}: write an absolute path, as in file:///var/lib/loom/blobs")
+        return LocalStore(root, mkdir=True), root
+    try:
+        return from_url(url), None
+    except (BaseError, ValueError) as error:
+        raise BlobUrlError(f"object store URL {url!r}: {_short(error)}") from error
+
+
+def _unlink(root: Path, key: str) -> None:
+    """Remove a file for good, and the directories that it leaves empty: their names tell of a device."""
+    place = root / key
+    place.unlink(missing_ok=True)
+    for directory in place.parents:
+        if not directory.is_relative_to(root) or directory == root:
+            return
+        try:
+            directory.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            _sync(directory, directory)
+            return
+
+
+def _sync(path: Path, root: Path) -> None:
+    """The file, and the directories between it and `root`, onto the disk."""
+    for place in (path, *(p for p in path.parents if p.is_relative_to(root))):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _short(error: Exception) -> str:
+    return str(error).partition("\n")[0]

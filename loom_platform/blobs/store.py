@@ -1,0 +1,144 @@
+"""The BlobStore of `loom_models.stage`: encrypted, content-addressed, checked when it is read."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import psycopg
+
+from loom_models.stage import BlobRef
+from loom_platform.blobs import locks, removal
+from loom_platform.blobs.errors import BlobUrlError
+from loom_platform.blobs.keys import DatabaseKeys, MemoryKeys, destroy_key
+from loom_platform.blobs.objects import Objects
+from loom_platform.blobs.references import parsed, reference_to
+from loom_platform.blobs.seal import DeviceKey, checked, key_id_of, seal, unseal
+from loom_platform.settings import Settings
+
+Connection = psycopg.Connection[Any]
+
+
+def open_blobs(where: Settings | str, database_url: str | None = None) -> "Blobs":
+    """The object store of the settings, or at a URL, with the keys in the database at `database_url`.
+
+    Nothing is connected to yet. Without a database only `memory://` can be opened. Raises BlobUrlError.
+    """
+    if isinstance(where, Settings):
+        return Blobs(Objects(where.blobs), DatabaseKeys(database_url or where.database_url))
+    if database_url is not None:
+        return Blobs(Objects(where), DatabaseKeys(database_url))
+    if not where.startswith("memory:"):
+        raise BlobUrlError(f"object store {where!r}: give the database as well, which has the keys of its bodies")
+    return Blobs(Objects(where), MemoryKeys())
+
+
+class Blobs:
+    """Bodies by reference (`references.py`), encrypted (`seal.py`), each device's with its own key (`keys.py`).
+
+    Threads may share it.
+    """
+
+    def __init__(self, objects: Objects, keys: DatabaseKeys | MemoryKeys) -> None:
+        self.objects = objects
+        self._keys = keys
+
+    @property
+    def url(self) -> str:
+        """Where the bodies are."""
+        return self.objects.url
+
+    def within(self, connection: Connection, devices: Iterable[str] = (), *, session: bool = False) -> "BlobWriter":
+        """Stores bodies whose rows `connection` writes: no removal takes one before the transaction is over.
+
+        `devices` are those that may come: all of them are asked for when the first body does. With `session` the bodies
+        are safe until the connection is closed. To store outside a transaction raises BlobError.
+        """
+        return BlobWriter(self, self._keys, connection, devices, session=session)
+
+    def put(self, body: bytes, *, device_id: str, kind: str, suffix: str = "") -> BlobRef:
+        """Store `body`. A sweep leaves it alone for an hour; `within` is for bodies whose rows come at once.
+
+        Raises DependencyError when the store or the keys are away, ValueError for an impossible device or kind.
+        """
+        if isinstance(self._keys, MemoryKeys):
+            return self._store(body, self._keys.live(None, [device_id])[device_id], device_id, kind, suffix)
+        with self._keys.connection() as connection, connection.transaction():
+            locks.share(connection, [device_id])
+            key = self._keys.live(connection, [device_id])[device_id]
+            return self._store(body, key, device_id, kind, suffix, afresh=True)
+
+    def get(self, ref: str) -> bytes:
+        """The body at `ref`, decrypted and checked.
+
+        Raises KeyError when there is none, DependencyError when the store or the keys are away, BlobDamagedError when
+        it is not what was stored, KeyDestroyedError when nobody can read it any more.
+        """
+        reference = parsed(ref)
+        stored = None if reference is None else self.objects.read(ref)
+        if reference is None or stored is None:
+            raise KeyError(f"object store {self.url} has no {ref!r}")
+        if reference.device_id is None:
+            return checked(stored, reference)
+        return unseal(stored, reference, self._keys.of(key_id_of(stored, reference), reference))
+
+    def exists(self, ref: str) -> bool:
+        """Whether something is stored at `ref`; `get` tells whether it is whole."""
+        return parsed(ref) is not None and self.objects.find(ref) is not None
+
+    def remove_unreferenced(
+        self, connection: Connection, refs: Iterable[str], *, on_point: Callable[[str], None] = removal.no_point
+    ) -> removal.Removed:
+        """Remove the bodies of `refs` that no row refers to any more. The rows' removal is committed before.
+
+        It is done in transactions of its own, some bodies at a time, and may be repeated after a crash. Raises
+        InTransactionError, and DependencyError when the store is away.
+        """
+        return removal.remove_unreferenced(self.objects, connection, refs, on_point)
+
+    def destroy_key(self, connection: Connection, device_id: str) -> int:
+        """As keys.destroy_key."""
+        return destroy_key(connection, device_id)
+
+    def close(self) -> None:
+        """Give the connection to the keys back."""
+        if isinstance(self._keys, DatabaseKeys):
+            self._keys.close()
+
+    def _store(
+        self, body: bytes, key: DeviceKey, device_id: str, kind: str, suffix: str, *, afresh: bool = False
+    ) -> BlobRef:
+        reference = reference_to(body, device_id, kind, suffix)
+        self.objects.write(reference.ref, seal(body, reference, key), afresh=afresh)
+        return BlobRef(reference.ref, reference.sha256, len(body))
+
+
+class BlobWriter:
+    """The store within one transaction, or one session; see Blobs.within. One thread has it."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        keys: DatabaseKeys | MemoryKeys,
+        connection: Connection,
+        devices: Iterable[str],
+        *,
+        session: bool,
+    ) -> None:
+        self._blobs, self._keys, self._connection, self._session = blobs, keys, connection, session
+        self._coming = set(devices)
+        self._known: dict[str, DeviceKey] = {}
+
+    def put(self, body: bytes, *, device_id: str, kind: str, suffix: str = "") -> BlobRef:
+        """As Blobs.put; the body is safe from removals until the transaction, or the session, ends."""
+        if device_id not in self._known:
+            self._admit(self._coming | {device_id})
+            self._coming.clear()
+        return self._blobs._store(body, self._known[device_id], device_id, kind, suffix)
+
+    def get(self, ref: str) -> bytes:
+        """As Blobs.get."""
+        return self._blobs.get(ref)
+
+    def _admit(self, devices: Iterable[str]) -> None:
+        # First the lock, then the key: what another destroyed meanwhile is seen.
+        locks.share(self._connection, devices, session=self._session)
+        self._known |= self._keys.live(self._connection, devices)
