@@ -33,6 +33,38 @@ BEGIN
     END IF;
 END $$;
 
+-- Makes the day partitions of `target` from `first_day` to `last_day` (UTC), where they are missing; how many it made. A
+-- hypertable makes its own. No day of the table can be dropped from here to the end of the transaction. The partition
+-- is built apart and then attached, because attaching does not stop readers; creating it in place would.
+CREATE OR REPLACE FUNCTION loom_ensure_partitions(target text, first_day date, last_day date)
+RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    day date := first_day;
+    part text;
+    made integer := 0;
+BEGIN
+    IF (SELECT kind FROM timeseries_tables WHERE table_name = target) IS DISTINCT FROM 'native' THEN
+        RETURN 0;
+    END IF;
+    -- what an insert takes anyway; a drop of a day takes the exclusive one
+    EXECUTE format('LOCK TABLE ONLY %I IN ROW EXCLUSIVE MODE', target);
+    WHILE day <= last_day LOOP
+        part := target || '_p' || to_char(day, 'YYYYMMDD');
+        IF to_regclass(quote_ident(part)) IS NULL THEN
+            PERFORM pg_advisory_xact_lock(hashtext('loom_ensure_partitions'), hashtext(target));
+            -- not to_regclass again: waiting for the lock does not refresh the cache that it answers from
+            IF NOT EXISTS (SELECT FROM pg_class WHERE relname = part AND relnamespace = current_schema()::regnamespace) THEN
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part, target);
+                EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', target, part,
+                               day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+                made := made + 1;
+            END IF;
+        END IF;
+        day := day + 1;
+    END LOOP;
+    RETURN made;
+END $$;
+
 -- The days (UTC) that `target` has storage for, oldest first: where each is, what it takes with its indexes, and whether
 -- it is compressed.
 CREATE FUNCTION loom_days(target text)
@@ -67,6 +99,11 @@ BEGIN
     IF kept_as IS NULL THEN
         RAISE EXCEPTION '% is not kept by day', target USING HINT = 'timeseries_tables lists the tables that are.';
     END IF;
+    IF NOT EXISTS (SELECT FROM loom_days(target) d WHERE d.day < before) THEN
+        RETURN;
+    END IF;
+    -- before counting, so that the count is of what goes
+    EXECUTE format('LOCK TABLE ONLY %I IN ACCESS EXCLUSIVE MODE', target);
     FOR day, part, bytes IN
         SELECT d.day, d.part, d.bytes FROM loom_days(target) d WHERE d.day < before ORDER BY d.day LIMIT at_most
     LOOP

@@ -7,7 +7,7 @@ CSV in docs/adr/0004.
 """
 
 from collections.abc import Iterable
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pgpq
@@ -35,7 +35,6 @@ class Writer:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._staged: set[str] = set()
-        self._days: set[tuple[str, date]] = set()
         self._expect_known: dict[str, int] = {}
 
     def write(self, table: Table, frame: pl.DataFrame) -> None:
@@ -57,16 +56,14 @@ class Writer:
         self._expect_known[table.name] = max(0, self._expect_known.get(table.name, 0) - 1)
 
     def prepare(self, table: Table, days: Iterable[date]) -> None:
-        """Make the day partitions that are missing."""
-        missing = {d for d in days if (table.name, d) not in self._days}
-        for first, last in _runs(missing):
-            self._connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, first, last))
-        self._days.update((table.name, d) for d in missing)
+        """Make the day partitions that are missing, and keep all from being dropped until this transaction ends."""
+        self._connection.execute(
+            "SELECT loom_ensure_partitions(%s, d, d) FROM unnest(%s::date[]) d", (table.name, sorted(set(days)))
+        )
 
     def rolled_back(self) -> None:
         """Forget what was made in a transaction that was rolled back."""
         self._staged.clear()
-        self._days.clear()
 
     def _stage(self, table: Table) -> None:
         """Make this session's staging table, emptied by each commit; within one transaction it is emptied here."""
@@ -176,14 +173,3 @@ def _encoded(column: Column) -> pl.Expr:
 
 def _staging(table: Table) -> str:
     return f"staging_{table.name}"
-
-
-def _runs(days: set[date]) -> list[tuple[date, date]]:
-    """Days as closed intervals of neighbours."""
-    runs: list[tuple[date, date]] = []
-    for day in sorted(days):
-        if runs and day - runs[-1][1] == timedelta(days=1):
-            runs[-1] = (runs[-1][0], day)
-        else:
-            runs.append((day, day))
-    return runs

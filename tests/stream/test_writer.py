@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +17,7 @@ from loom_contracts.message import Message
 from loom_contracts.topic import Topic
 from loom_models.frames import UTC_MICROS
 from loom_platform.stream.database import connect
-from loom_platform.stream.writer import Writer, _runs, copied, to_copy
+from loom_platform.stream.writer import Writer, copied, to_copy
 from tests.stream.bench import Bench
 from tests.stream.stages import NOON
 
@@ -121,13 +121,3 @@ def test_a_uuid_travels_as_bytes_and_json_with_its_version() -> None:
     assert table["message_id"].to_pylist() == [UUID(identity).bytes]
     assert table["extra"].to_pylist() == ["\x01{}"]
     assert table.column_names == [c.name for c in WIDE.table.columns if c.name != "stored_at"]
-
-
-def test_days_are_made_in_runs_of_neighbours() -> None:
-    days = {date(2026, 2, 28), date(2026, 3, 1), date(2026, 3, 3), date(2026, 1, 1)}
-    assert _runs(days) == [
-        (date(2026, 1, 1), date(2026, 1, 1)),
-        (date(2026, 2, 28), date(2026, 3, 1)),
-        (date(2026, 3, 3), date(2026, 3, 3)),
-    ]
-    assert _runs(set()) == []
