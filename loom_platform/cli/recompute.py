@@ -1,5 +1,6 @@
 """`loom recompute`: a day again, or many, through the same transform as live."""
 
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,28 +28,35 @@ mutation Recompute($params: LaunchBackfillParams!) {
 @app.command()
 def recompute(
     stage_name: Annotated[str, typer.Argument(metavar="STAGE", help="A stage; `loom lag` lists them.")],
+    on: Annotated[
+        datetime | None, typer.Argument(metavar="[DAY]", formats=["%Y-%m-%d"], help="A UTC day; the same as --day.")
+    ] = None,
     day: _Day = None,
     first: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")] = None,
     last: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")] = None,
+    device: Annotated[list[str] | None, typer.Option("--device", help="Only of this device; may be repeated.")] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Do not go on with one that was broken off.")] = False,
     here: Annotated[bool, typer.Option("--here", help="In this process, without Dagster.")] = False,
 ) -> None:
-    """Compute UTC days of STAGE again: --day for one, --from and --to for many (both included).
+    """Compute UTC days of STAGE again: DAY for one, --from and --to for many (both included).
 
     Through the running platform it becomes a backfill, which the Dagster UI shows; with --here it runs at once in
-    this process, and Dagster is not told.
+    this process, and Dagster is not told. Asked for again, one that was broken off goes on where it was.
     """
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import reported
     from loom_platform.settings import load_settings
 
+    if on is not None and day is not None:
+        raise typer.BadParameter("give the day once, as DAY or with --day", param_hint="--day")
     stage = find_stage(stage_name)
-    days = days_of(day, first, last)
+    days = days_of(on or day, first, last)
     with reported():
         settings = load_settings()
         if here:
-            _here(stage, days)
+            compute_here(stage, days, device, anew=anew)
         else:
-            _submit(stage, days, settings)
+            submit(stage, days, settings, device, anew=anew)
 
 
 def days_of(day: datetime | None, first: datetime | None, last: datetime | None) -> tuple[date, date]:
@@ -64,35 +72,62 @@ def days_of(day: datetime | None, first: datetime | None, last: datetime | None)
     return first.date(), last.date()
 
 
-def _here(stage: "Stage", days: tuple[date, date]) -> None:
+def compute_here(
+    stage: "Stage", days: tuple[date, date], devices: Sequence[str] | None = None, *, anew: bool = False
+) -> None:
+    """Compute `days` again in this process, telling how far it is on a terminal, and then the rows of each day."""
     import threading
 
     from loom_platform.cli.output import console
     from loom_platform.orchestration.platform import Platform
     from loom_platform.stream.api import StageReport, recompute
 
-    def show(report: StageReport) -> None:
-        for day, rows in sorted(report.rows_by_day.items()):
-            console.print(f"{report.sink.name} {day}: {rows:,} rows")
+    rows: dict[tuple[str, date], int] = {}
+    records = 0
+    with console.status(f"{stage.name}: reading") as status:
 
-    summary = recompute(stage, *days, Platform().stream_config("cli-recompute"), on_report=show, stop=threading.Event())
+        def show(report: StageReport) -> None:
+            nonlocal records
+            records += report.records if report.sink is stage.sinks[0] else 0
+            for day, count in report.rows_by_day.items():
+                rows[report.sink.name, day] = rows.get((report.sink.name, day), 0) + count
+            status.update(f"{stage.name}: {records:,} records")
+
+        config = Platform().stream_config("cli-recompute")
+        stop = threading.Event()
+        summary = recompute(stage, *days, config, on_report=show, stop=stop, devices=devices, anew=anew)
+    for (name, day), count in sorted(rows.items()):
+        console.print(f"{name} {day}: {count:,} rows")
     console.print(
         f"{stage.name}: {summary.records:,} records, {summary.rows:,} rows, {summary.dead_letters:,} dead letters"
     )
 
 
-def _submit(stage: "Stage", days: tuple[date, date], settings: "Settings") -> None:
+def submit(
+    stage: "Stage",
+    days: tuple[date, date],
+    settings: "Settings",
+    devices: Sequence[str] | None = None,
+    *,
+    anew: bool = False,
+) -> None:
+    """Have Dagster do it as one backfill; raises ServiceError when it does not take it."""
     import httpx
 
+    from loom_models.flows import FLOWS
     from loom_platform.cli.output import console
     from loom_platform.errors import ServiceError
+    from loom_platform.orchestration.groups import groups_of
 
     first, last = days
     url = f"http://127.0.0.1:{settings.dagster_port}"
+    group = next(g for g in groups_of(FLOWS) if stage in g.stages)
+    config = {"devices": list(devices or ()), "anew": anew}
     params = {
         "assetSelection": [{"path": list(sink.parts)} for sink in stage.sinks],
         "partitionNames": [(first + timedelta(days=n)).isoformat() for n in range((last - first).days + 1)],
         "title": f"recompute {stage.name}",
+        "runConfigData": {"ops": {f"{group.name}_stages": {"config": config}}},
     }
     try:
         answer = httpx.post(f"{url}/graphql", json={"query": _LAUNCH, "variables": {"params": params}}, timeout=30.0)

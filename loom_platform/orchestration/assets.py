@@ -9,6 +9,7 @@ import dagster as dg
 import sqlalchemy.exc
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster_postgres.utils import DagsterPostgresException
+from pydantic import Field
 
 from loom_contracts.topic import Topic
 from loom_models.stage import Stage
@@ -29,6 +30,15 @@ STORAGE_AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, 
 _LAST_WORDS_SECONDS = 60.0
 
 
+class RecomputeConfig(dg.Config):
+    """What a run with a day takes; a stream run has no use for it."""
+
+    devices: list[str] = Field(default=[], description="Compute only what these devices sent; all when empty.")
+    anew: bool = Field(
+        default=False, description="Begin anew, also where the same recompute was broken off in the last 24 hours."
+    )
+
+
 def stream_assets(group: StageGroup, landing_stages: Sequence[Stage]) -> dg.AssetsDefinition:
     """One multi_asset of all the group's topics, of which any subset can be run."""
 
@@ -40,12 +50,12 @@ def stream_assets(group: StageGroup, landing_stages: Sequence[Stage]) -> dg.Asse
         can_subset=True,
     )
     def run_stages(
-        context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]
+        context: dg.AssetExecutionContext, config: RecomputeConfig, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult[None]]:
         selected = [t for t in group.sinks if asset_key(t) in context.selected_asset_keys]
         stages = group.filling(selected)
         if context.has_partition_key or context.has_partition_key_range:
-            yield from _recompute(context, platform, stages)
+            yield from _recompute(context, platform, stages, config)
         else:
             _stream(context, platform, group, stages, landing_stages)
 
@@ -79,7 +89,7 @@ def _stream(
 
 
 def _recompute(
-    context: dg.AssetExecutionContext, platform: Platform, stages: Sequence[Stage]
+    context: dg.AssetExecutionContext, platform: Platform, stages: Sequence[Stage], wanted: RecomputeConfig
 ) -> Iterator[dg.MaterializeResult[None]]:
     keys = context.partition_key_range
     first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
@@ -88,7 +98,16 @@ def _recompute(
         done: dict[Topic, Pending] = {sink: Pending(stage.name, stage.version, sink) for sink in stage.sinks}
         reports: list[StageReport] = []
         with stop_on_interrupt() as stop:
-            recompute(stage, first, last, config, on_report=reports.append, stop=stop)
+            recompute(
+                stage,
+                first,
+                last,
+                config,
+                on_report=reports.append,
+                stop=stop,
+                devices=wanted.devices or None,
+                anew=wanted.anew,
+            )
         for report in reports:
             done[report.sink].add(report)
         if stop.is_set():
@@ -98,7 +117,10 @@ def _recompute(
                 continue
             for partition in context.partition_keys:
                 rows = pending.rows_by_day.get(date.fromisoformat(partition), 0)
-                context.add_asset_metadata(pending.metadata(rows), asset_key(sink), partition)
+                metadata = pending.metadata(rows)
+                if wanted.devices:
+                    metadata["devices"] = dg.MetadataValue.text(", ".join(wanted.devices))
+                context.add_asset_metadata(metadata, asset_key(sink), partition)
             yield dg.MaterializeResult(asset_key=asset_key(sink))
 
 
