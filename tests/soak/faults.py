@@ -14,13 +14,18 @@ from dataclasses import dataclass, field
 import psutil
 import psycopg
 
+from loom_contracts.topics.device import ACCELEROMETER_RAW, AUDIO_RAW, GPS_RAW, POWER_RAW
+from loom_contracts.topics.location import GEOREGION_DETECTED
 from tests.soak.installation import Installation
 
 Fault = Callable[[Installation, random.Random], bool]
 """Does it; False when there was nothing to do it to."""
 
-LOCKED = ("device_sensor_gps_raw", "device_audio_raw", "stream_offsets", "stream_leases", "device_sensor_power_raw")
-SLOWED = ("device_sensor_accelerometer_raw", "device_audio_raw", "location_georegion_detected")
+LOCKED = (
+    *(topic.table.name for topic in (GPS_RAW, AUDIO_RAW, POWER_RAW)),
+    *("stream_offsets", "stream_leases"),
+)
+SLOWED = tuple(topic.table.name for topic in (ACCELEROMETER_RAW, AUDIO_RAW, GEOREGION_DETECTED))
 
 
 def _kill(service: str) -> Fault:
@@ -199,7 +204,8 @@ class Chaos:
                 with contextlib.suppress(psutil.Error):
                     process.resume()
             mend_tables(self.installation)
-        assert self._failures == []
+        for failure in self._failures:
+            raise failure
 
     def _main(self) -> None:
         rng = random.Random(self.seed)

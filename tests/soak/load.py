@@ -90,7 +90,8 @@ class Load:
         self._stop.set()
         self._clients.end()
         self._thread.join(60)
-        assert self._failures == []
+        for failure in self._failures:
+            raise failure
         for topic, ids in self._clients.log.acknowledged.items():
             self.acknowledged[topic].update(ids)
 

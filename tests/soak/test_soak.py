@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import adbc_driver_postgresql.dbapi as adbc
 import psycopg
 import pytest
 
@@ -101,13 +102,14 @@ class History:
         finally:
             self._stop.set()
             thread.join(120)
-        assert self._failures == []
+        for failure in self._failures:
+            raise failure
 
     def _main(self) -> None:
         try:
             while not self._stop.wait(10):
                 # A dependency that is away ends an attempt, as it ends a command; the next one begins anew.
-                with contextlib.suppress(psycopg.OperationalError, DependencyError, OSError):
+                with contextlib.suppress(psycopg.OperationalError, adbc.OperationalError, DependencyError, OSError):
                     self._once()
         except BaseException as error:
             self._failures.append(error)
