@@ -5,14 +5,16 @@ from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import psycopg
 import pyarrow.parquet as pq
 
 from loom_models.errors import DependencyError
-from loom_models.stage import BlobRef
-from loom_platform.export import bodies, promotions, staging, verify
+from loom_platform import rollups
+from loom_platform.blobs import Blobs
+from loom_platform.blobs.store import BlobWriter
+from loom_platform.export import bodies, frozen, promotions, staging, verify
 from loom_platform.export.catalogue import (
     AUDIT_LOG,
     ERASURES,
@@ -43,17 +45,12 @@ FROM georegions AS g, georegion_revisions AS s HAVING count(*) > 0
 """
 
 
-class BodyStore(Protocol):
-    """What an import needs of the object storage."""
-
-    def put(self, body: bytes, *, device_id: str, kind: str, suffix: str = "") -> BlobRef:
-        """Store `body` for a device; storing it again changes nothing."""
-        ...
-
-
 @dataclass(slots=True)
 class Imported:
-    """What came of an import: of each table the rows that were new and those that were there, and bodies stored."""
+    """What came of an import: of each table the rows that were new and those that were there; bodies stored.
+
+    `erased` counts rows of the export that were erased here, and are not taken again.
+    """
 
     new: dict[str, int] = field(default_factory=dict)
     known: dict[str, int] = field(default_factory=dict)
@@ -63,7 +60,7 @@ class Imported:
 
 def load(
     database_url: str,
-    store: BodyStore,
+    blobs: Blobs,
     folder: Path,
     *,
     progress: Progress = silent,
@@ -71,7 +68,7 @@ def load(
 ) -> Imported:
     """Read the export in `folder` into the platform, after every checksum of it was found right.
 
-    Each file is one transaction, so an import that was killed is simply run again. `after` is given the connection when
+    Each file is one transaction, so an import that was killed is simply run again. `after` is given a connection when
     all rows are there; it applies the ledger of erasures and tells how many rows that took away. Raises DamagedError
     for a file that is not what was exported, ImportDataError when the export does not fit this platform.
     """
@@ -79,7 +76,8 @@ def load(
     done = Imported()
     with _connected(database_url) as connection:
         columns = _fitting(connection, folder, found)
-        moved = _bodies(connection, store, folder, done, progress)
+        # no sweep takes a body whose row comes later in this session
+        moved = _bodies(connection, blobs.within(connection, session=True), folder, done, progress)
         for table in TABLES:
             entry = found.tables.get(table.name)
             if entry is None or table.name in NOT_IMPORTED:
@@ -89,10 +87,15 @@ def load(
                 rows = staging.opened(folder / file.path, table, columns[table.name])
                 new = _file(connection, table, rows, file.day, moved=moved and bool(table.bodies))
                 done.new[table.name] += new
-                done.known[table.name] += (file.rows or 0) - new
+                done.known[table.name] += (file.rows or 0) - new - rows.left_out
+                done.erased += rows.left_out
                 progress(table.name, done.new[table.name] + done.known[table.name], 0)
         connection.execute(_REVISIONS)
-        done.erased = after(connection)
+    with _connected(database_url) as connection:
+        # hours of what outlived its rows can only be counted from the minutes
+        if outlived := [t.rolled_up for t in TABLES if t.rolled_up is not None and done.new.get(t.name)]:
+            rollups.refresh(connection, outlived)
+        done.erased += after(connection)
     return done
 
 
@@ -132,7 +135,7 @@ def _fitting(connection: Connection, folder: Path, found: Manifest) -> dict[str,
     return columns
 
 
-def _bodies(connection: Connection, store: BodyStore, folder: Path, done: Imported, progress: Progress) -> bool:
+def _bodies(connection: Connection, store: BlobWriter, folder: Path, done: Imported, progress: Progress) -> bool:
     """Store the bodies; whether any has another reference here, which is then in the table `moved_refs`."""
     connection.execute(f"CREATE TEMPORARY TABLE {staging.MOVED} (ref text, device_id text, here text)")
     moved = False
@@ -161,31 +164,24 @@ def _bodies(connection: Connection, store: BodyStore, folder: Path, done: Import
 def _file(connection: Connection, table: Exported, rows: ParquetRows, of_day: str | None, *, moved: bool) -> int:
     """One file in one transaction; how many of its rows were new."""
     with connection.transaction():
+        staging.heed_erasures(connection, table, rows)
         staging.lock_stages(connection, rows)
         if of_day is not None:
             day = date.fromisoformat(of_day)
             connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, day, day))
             new = None if moved else staging.copy_day(connection, table, rows, day)
             if new is not None:
-                _mark(connection, table, rows)
+                frozen.mark(connection, table.name, rows)
                 return new
         staging.stage(connection, table, rows)
         if table is STAGE_PROMOTION_LOG:
             return promotions.take(connection)
+        if table.rolled_up is not None:
+            return frozen.take(connection, table, rows)
         if moved:
             staging.move_refs(connection, table)
         staging.settle(connection, table)
         new = staging.insert(connection, table, rows.columns)
         if new and of_day is not None:
-            _mark(connection, table, rows)
+            frozen.mark(connection, table.name, rows)
         return new
-
-
-def _mark(connection: Connection, table: Exported, rows: ParquetRows) -> None:
-    """Have the roll-ups of these hours computed again."""
-    try:
-        from loom_platform.rollups import mark  # type: ignore[import-untyped,unused-ignore]
-    except ImportError:
-        return
-    for device, (first, last) in rows.spans.items():
-        mark(connection, table.name, device, first, last)

@@ -49,14 +49,15 @@ class Selection:
             (table.device, list(self.devices) or None),
             (table.since, self.since),
             (table.until, self.until),
-            (None if table.topic else table.topics, list(self.topics) or None),
+            (table.topics, list(self.topics) or None),
         ]
-        terms = [
+        terms: list[sql.Composable] = [sql.SQL("true" if table.only is None else table.only)]
+        terms += [
             sql.SQL(condition).format(sql.Literal(value))
             for condition, value in asked
             if condition is not None and value is not None
         ]
-        return sql.SQL(" AND ").join(terms) if terms else sql.SQL("true")
+        return sql.SQL(" AND ").join(terms)
 
     def as_json(self) -> dict[str, object]:
         """In the form of the manifest."""

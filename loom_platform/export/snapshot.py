@@ -14,18 +14,20 @@ from psycopg import sql
 from loom_models.errors import DependencyError
 from loom_platform.export.catalogue import Exported
 from loom_platform.export.columns import LiveColumn, arrow_schema, selected
+from loom_platform.export.errors import ExportError
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
 """About how much of a table is in memory at once; a single row may be larger."""
-_PATIENT: Final = (
-    "SET statement_timeout = 0",
-    "SET idle_in_transaction_session_timeout = 0",
-    "SET transaction_timeout = 0",
-    "SET jit = off",
-)
-_PRESENT: Final = (
-    "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')"
-)
+_PATIENT: Final = """
+SELECT set_config(name, CASE name WHEN 'jit' THEN 'off' ELSE '0' END, false) FROM pg_settings
+WHERE name IN ('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout', 'jit')
+"""
+# Roll-ups that outlive their rows are part of the data, and a view where TimescaleDB keeps them.
+_PRESENT: Final = """
+SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
+    AND relname NOT IN (SELECT table_name || '_by_minute_kept' FROM rollup_tables)
+UNION ALL SELECT table_name || '_by_minute_kept' FROM rollup_tables WHERE frozen_before > '-infinity'
+"""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Snapshot:
     taken_at: str
 
     def present(self) -> set[str]:
-        """The tables there are."""
-        return {row[0] for row in self.connection.execute(_PRESENT).fetchall()}
+        """The tables there are that may hold something; raises ExportError when there are none of Loom's."""
+        try:
+            return {row[0] for row in self.connection.execute(_PRESENT).fetchall()}
+        except psycopg.errors.UndefinedTable:
+            raise ExportError("the database has no tables of this Loom; run `loom db migrate`") from None
 
     def rows(self, table: Exported, columns: Sequence[LiveColumn], where: sql.Composable) -> Iterator[pa.RecordBatch]:
         """The rows of `table`, in the order of its key, a few megabytes at a time."""
@@ -76,12 +81,11 @@ def snapshot(database_url: str) -> Iterator[Snapshot]:
         row = connection.execute("SELECT pg_export_snapshot(), now()").fetchone()
         if row is None:
             raise DependencyError("database: no answer to SELECT pg_export_snapshot()")
-        for statement in _PATIENT:
-            connection.execute(statement.encode())
+        connection.execute(_PATIENT)
         with adbc.connect(database_url) as arrow:
             with arrow.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 cursor.execute(f"SET TRANSACTION SNAPSHOT '{row[0]}'")
-                for statement in _PATIENT:
-                    cursor.execute(statement)
+                cursor.execute(_PATIENT)
+                cursor.fetchall()
             yield Snapshot(connection, arrow, row[1].isoformat())

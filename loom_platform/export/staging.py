@@ -16,6 +16,7 @@ from loom_platform.export.catalogue import Exported
 from loom_platform.export.columns import LiveColumn, arrow_schema, to_copy
 from loom_platform.export.errors import ImportDataError
 from loom_platform.stream.batch import LOCK_STAGE
+from loom_platform.stream.erased import Span
 
 Connection = psycopg.Connection[Any]
 Spans = dict[str, tuple[datetime, datetime]]
@@ -24,6 +25,7 @@ STAGED: Final = "imported_rows"
 MOVED: Final = "moved_refs"
 """Temporary tables of the session: the rows of a file, and the bodies whose reference is another one here."""
 _ROWS: Final = 50_000
+_ERASED: Final = "SELECT devices, since, until, {} FROM erasures"
 _DAY_EMPTY: Final = (
     "SELECT NOT EXISTS (SELECT FROM {} WHERE timestamp >= %s::date::timestamp AT TIME ZONE 'UTC' "
     "AND timestamp < %s::date::timestamp AT TIME ZONE 'UTC')"
@@ -32,11 +34,13 @@ _DAY_EMPTY: Final = (
 
 @dataclass
 class ParquetRows:
-    """The rows of one file, and what was seen of them on the way: first and last time of each device."""
+    """The rows of one file, but for those that are `erased`; `spans` are first and last time of each device's."""
 
     place: Path
     columns: tuple[LiveColumn, ...]
     spans: Spans = field(default_factory=dict)
+    erased: tuple[Span, ...] = ()
+    left_out: int = 0
 
     @property
     def names(self) -> sql.Composed:
@@ -47,21 +51,31 @@ class ParquetRows:
         """The rows in PostgreSQL's binary COPY format, some tens of thousands at a time."""
         schema = arrow_schema(self.columns)
         empty = pl.DataFrame(pl.from_arrow(schema.empty_table()))
+        self.left_out = 0
         encoder = pgpq.ArrowToPostgresBinaryEncoder(to_copy(empty, self.columns).schema)
         yield encoder.write_header()
         with pq.ParquetFile(self.place) as file:
             for batch in file.iter_batches(_ROWS):
                 frame = pl.DataFrame(pl.from_arrow(batch.cast(schema)))
+                frame = self._unerased(frame)
                 self._look(frame)
                 for piece in to_copy(frame, self.columns).to_batches():
                     yield encoder.write_batch(piece)
         yield encoder.finish()
 
+    def _unerased(self, frame: pl.DataFrame) -> pl.DataFrame:
+        if not self.erased:
+            return frame
+        # what was derived has no time of acceptance, but one of its computation
+        known = frame if "received_at" in frame.columns else frame.with_columns(received_at=pl.col("computed_at"))
+        kept = frame.filter(~known.select(pl.any_horizontal(s.rows() for s in self.erased)).to_series())
+        self.left_out += frame.height - kept.height
+        return kept
+
     def _look(self, frame: pl.DataFrame) -> None:
-        if {"device_id", "timestamp"} <= set(frame.columns):
-            ends = frame.group_by("device_id").agg(
-                pl.col("timestamp").min().alias("a"), pl.col("timestamp").max().alias("b")
-            )
+        time = "timestamp" if "timestamp" in frame.columns else "bucket"
+        if {"device_id", time} <= set(frame.columns):
+            ends = frame.group_by("device_id").agg(pl.col(time).min().alias("a"), pl.col(time).max().alias("b"))
             for device, first, last in ends.iter_rows():
                 known = self.spans.get(device, (first, last))
                 self.spans[device] = (min(first, known[0]), max(last, known[1]))
@@ -166,6 +180,17 @@ _STANDS_AGAIN: Final = (
     "AND x.superseded_at IS NOT NULL AND s.timestamp = x.timestamp AND s.message_id = x.message_id "
     "AND s.superseded_at IS NULL"
 )
+
+
+def heed_erasures(connection: Connection, table: Exported, rows: ParquetRows) -> None:
+    """Leave out of `rows` what the person had erased here; no erasure begins until the transaction ends."""
+    if table.topic is None:
+        return
+    connection.execute("SELECT FROM loom_erasures('infinity')")
+    query = _ERASED.format(
+        "asked_at" if "received_at" in {c.name for c in rows.columns} else "coalesce(cleared_at, now())"
+    )
+    rows.erased = tuple(Span(*row) for row in connection.execute(query.encode()).fetchall())
 
 
 def lock_stages(connection: Connection, rows: ParquetRows) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, ingest, microbatch, platform, recompute, vad
+from tests.benchmarks import drain, export, ingest, microbatch, platform, recompute, vad
 from tests.benchmarks.harness import Result, Servers, save, servers
 
 WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "drain": drain.run,
     "microbatch": microbatch.run,
     "ingest": ingest.run,
+    "export": export.run,
     "recompute": recompute.run,
 }
 ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "platform": platform.run}

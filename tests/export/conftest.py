@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from loom_platform.blobs import Blobs, open_blobs
 from loom_platform.export.catalogue import Exported
 from loom_platform.export.load import Imported, load
 from loom_platform.export.manifest import Manifest
@@ -16,7 +17,6 @@ from loom_platform.export.selection import Selection
 from loom_platform.export.write import export
 from tests.conftest import fresh_database
 from tests.export.filling import FEW, TOPICS, fill
-from tests.export.stores import Store, open_store
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Side:
 
     url: str
     connection: psycopg.Connection[Any]
-    store: Store
+    store: Blobs
     blobs: Path
 
     def export(self, out: Path, wanted: Selection | None = None) -> Manifest:
@@ -71,14 +71,15 @@ def _side(server_url: str, template: str, folder: Path, tables: tuple[Exported, 
         fresh_database(server_url, f"loom_export_{folder.name}_{id(folder):x}", template) as url,
         psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection,
     ):
-        store = open_store(folder / "blobs", url)
+        store = open_blobs(str(folder / "blobs"), url)
         if tables:
             fill(connection, tables)
             put_bodies(connection, store)
         yield Side(url, connection, store, folder / "blobs")
+        store.close()
 
 
-def put_bodies(connection: psycopg.Connection[Any], store: Store) -> None:
+def put_bodies(connection: psycopg.Connection[Any], store: Blobs) -> None:
     """A body for each row that refers to one; the two rows of a device's first moment on a day share theirs."""
     for table in TOPICS:
         for column in table.bodies:

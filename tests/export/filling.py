@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from loom_platform import rollups
 from loom_platform.export.catalogue import TABLES, Exported
 from loom_platform.export.columns import LiveColumn, columns_of
 
@@ -86,6 +87,8 @@ def fill(connection: Connection, tables: tuple[Exported, ...] = TOPICS, rows: in
         )
         with connection.cursor() as cursor:
             cursor.executemany(query, [[_value(c, m, d, dice) for c in columns] for m, d in _moments(rows)])
+        for device in DEVICES:
+            rollups.mark(connection, table.name, device, FIRST, FIRST + timedelta(days=DAYS))
 
 
 def _moments(rows: int) -> list[tuple[datetime, str]]:

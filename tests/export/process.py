@@ -5,10 +5,10 @@ import signal
 import sys
 from pathlib import Path
 
+from loom_platform.blobs import open_blobs
 from loom_platform.export import write
 from loom_platform.export.load import load
 from loom_platform.export.selection import Selection
-from tests.export.stores import open_store
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         if point in (what, f"{what}:{rows}"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    store = open_store(Path(blobs), url)
+    store = open_blobs(blobs, url)
     if task == "import":
         load(url, store, Path(out), progress=progress, after=lambda _: 0)
         return
