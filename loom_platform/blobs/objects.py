@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -85,6 +86,16 @@ class Objects:
             return
         except (BaseError, OSError) as error:
             raise DependencyError(f"object store {self.url} did not list {prefix}/: {_short(error)}") from error
+
+    def leftovers(self) -> Iterator[Found]:
+        """What a killed `write` left half written; only a local directory has such files."""
+        if self._root is None:
+            return
+        for place in self._root.rglob("*#*"):
+            with suppress(FileNotFoundError):
+                told = place.stat()
+                written_at = datetime.fromtimestamp(told.st_mtime, UTC)
+                yield Found(str(place.relative_to(self._root)), told.st_size, written_at)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Have nothing under `keys`; those that are gone already are no error."""

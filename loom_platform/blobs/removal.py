@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby, islice
 from typing import Any, Final
 
@@ -46,14 +47,24 @@ def referring(connection: Connection) -> list[tuple[str, str]]:
 
 
 def remove_unreferenced(
-    objects: Objects, connection: Connection, refs: Iterable[str], on_point: Callable[[str], None]
+    objects: Objects,
+    connection: Connection,
+    refs: Iterable[str],
+    on_point: Callable[[str], None] = no_point,
+    *,
+    written_before: datetime | None = None,
 ) -> Removed:
-    """As Blobs.remove_unreferenced. `on_point` is called with `locked`, `asked` and `removed` for each few bodies."""
+    """As Blobs.remove_unreferenced; with `written_before`, only bodies that were not stored since.
+
+    `on_point` is called with `locked`, `asked` and `removed` for each few bodies.
+    """
     done = Removed()
-    for device, some in _by_device(refs):
+    for device, some in by_device(refs):
         with locks.alone(connection, device):
             on_point("locked")
             free = unreferenced(connection, device, [r.ref for r in some])
+            if written_before is not None:
+                free = [ref for ref in free if (it := objects.find(ref)) and it.written_at < written_before]
             on_point("asked")
             objects.delete(free)
             on_point("removed")
@@ -81,8 +92,8 @@ def unreferenced(connection: Connection, device_id: str, refs: list[str]) -> lis
     return [ref for (ref,) in connection.execute(query, (refs,)).fetchall()]
 
 
-def _by_device(refs: Iterable[str]) -> Iterator[tuple[str, list[Reference]]]:
-    """The references that Loom gives, each once, a few of one device at a time."""
+def by_device(refs: Iterable[str]) -> Iterator[tuple[str, list[Reference]]]:
+    """The references that Loom gives, each once, a few of one device at a time; older ones are of the device ""."""
     waiting = iter(refs)
     while taken := list(islice(waiting, _TAKEN)):
         known = {r.ref: r for ref in taken if (r := parsed(ref)) is not None}

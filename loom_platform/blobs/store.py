@@ -1,12 +1,16 @@
 """The BlobStore of `loom_models.stage`: encrypted, content-addressed, checked when it is read."""
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Any
 
 import psycopg
 
 from loom_models.stage import BlobRef
 from loom_platform.blobs import locks, removal
+from loom_platform.blobs import sweep as sweeping
+from loom_platform.blobs import usage as using
+from loom_platform.blobs import verify as verifying
 from loom_platform.blobs.errors import BlobUrlError
 from loom_platform.blobs.keys import DatabaseKeys, MemoryKeys, destroy_key
 from loom_platform.blobs.objects import Objects
@@ -93,6 +97,35 @@ class Blobs:
         InTransactionError, and DependencyError when the store is away.
         """
         return removal.remove_unreferenced(self.objects, connection, refs, on_point)
+
+    def sweep(
+        self,
+        connection: Connection,
+        *,
+        older_than: timedelta = sweeping.FRESH,
+        dry_run: bool = False,
+        progress: Callable[[sweeping.Swept], None] = sweeping.silent,
+    ) -> sweeping.Swept:
+        """Remove all bodies that no row refers to and that were stored before `older_than` from now.
+
+        It lists the whole store, asks for each body, and is harmless at any time, in transactions of its own.
+        """
+        return sweeping.sweep(self.objects, connection, older_than=older_than, dry_run=dry_run, progress=progress)
+
+    def verify(
+        self,
+        connection: Connection,
+        *,
+        device_id: str | None = None,
+        on_problem: Callable[[verifying.Problem], None],
+        progress: Callable[[verifying.Verified], None] = lambda _: None,
+    ) -> verifying.Verified:
+        """Read the body of every row, or of one device's, and compare it with what the row says."""
+        return verifying.verify(self, connection, device_id=device_id, on_problem=on_problem, progress=progress)
+
+    def usage(self, progress: Callable[[int], None] = lambda _: None) -> list[using.Usage]:
+        """What is stored, by kind and device. It lists the whole store."""
+        return using.usage(self.objects, progress)
 
     def destroy_key(self, connection: Connection, device_id: str) -> int:
         """As keys.destroy_key."""
