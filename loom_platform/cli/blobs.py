@@ -86,9 +86,7 @@ def usage(as_json: _Json = False) -> None:
 def sweep(
     older_than: Annotated[
         str,
-        typer.Option(
-            "--older-than", help="Only what was stored longer ago than 1h, 2d, ..: an import may need an hour."
-        ),
+        typer.Option("--older-than", help="Only what was stored longer ago: 1h, 2d, ..; an import may need an hour."),
     ] = "1h",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")] = False,
     as_json: _Json = False,
