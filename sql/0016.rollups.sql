@@ -41,19 +41,18 @@ CREATE FUNCTION loom_number(value jsonb) RETURNS float8 LANGUAGE sql IMMUTABLE P
 $$;
 
 -- The reading of a sensor with one number: the first of `names` that is one, or the only number that it has.
-CREATE FUNCTION loom_reading(value jsonb, VARIADIC names text[]) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT coalesce(
+CREATE FUNCTION loom_reading(value jsonb, VARIADIC names text[]) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    -- bound now: TimescaleDB refreshes with a search path of its own
+    RETURN coalesce(
         (SELECT loom_number(value -> n.name) FROM unnest(names) WITH ORDINALITY n (name, place)
          WHERE loom_number(value -> n.name) IS NOT NULL ORDER BY n.place LIMIT 1),
         (SELECT min(loom_number(e.value)) FROM jsonb_each(CASE WHEN jsonb_typeof(value) = 'object' THEN value END) e
-         WHERE jsonb_typeof(e.value) = 'number' HAVING count(*) = 1))
-$$;
+         WHERE jsonb_typeof(e.value) = 'number' HAVING count(*) = 1));
 
 -- The greatest number called `name` in a JSON array of objects.
-CREATE FUNCTION loom_greatest(value jsonb, name text) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT max(loom_number(e.value -> name))
-    FROM jsonb_array_elements(CASE WHEN jsonb_typeof(value) = 'array' THEN value END) e
-$$;
+CREATE FUNCTION loom_greatest(value jsonb, name text) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT max(loom_number(e.value -> name))
+            FROM jsonb_array_elements(CASE WHEN jsonb_typeof(value) = 'array' THEN value END) e);
 
 -- The beginning of the `size` that a moment lies in, UTC.
 CREATE FUNCTION loom_bucket(size interval, moment timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$

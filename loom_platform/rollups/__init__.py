@@ -5,7 +5,7 @@ transaction; the views count what is marked anew until `refresh` has brought up 
 roll-ups of days outlive their rows: call it before the days are dropped.
 """
 
-from loom_platform.rollups.marks import forget, mark, mark_rows
+from loom_platform.rollups.marks import forget, forget_frozen, mark, mark_rows
 from loom_platform.rollups.refreshing import Refreshed, drop_before, freeze, refresh
 
-__all__ = ("Refreshed", "drop_before", "forget", "freeze", "mark", "mark_rows", "refresh")
+__all__ = ("Refreshed", "drop_before", "forget", "forget_frozen", "freeze", "mark", "mark_rows", "refresh")

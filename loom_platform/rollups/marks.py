@@ -7,7 +7,7 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from loom_contracts.rollups import UNITS, Rollup, rollup_of
+from loom_contracts.rollups import ROLLUPS, UNITS, Rollup, rollup_of
 from loom_contracts.table import Table
 
 Connection = psycopg.Connection[Any]
@@ -19,9 +19,13 @@ SELECT %s, device_id, tstzrange(loom_bucket(interval '1 minute', first),
 FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS rows (device_id, first, last)
 """
 _FORGET = """
-DELETE FROM {store} WHERE (%(device)s::text IS NULL OR device_id = %(device)s)
-  AND bucket > %(first)s::timestamptz - %(size)s::interval AND bucket <= %(last)s RETURNING device_id
+DELETE FROM {store} WHERE {whose} bucket > %(first)s::timestamptz - %(size)s::interval AND bucket <= %(last)s
 """
+_FROZEN = """
+SELECT min(bucket), max(bucket) + interval '59 seconds' FROM {store}
+WHERE {whose} bucket < (SELECT frozen_before FROM rollup_tables WHERE table_name = %(table)s)
+"""
+_OF_DEVICE = sql.SQL("device_id = %(device)s AND")
 
 
 def mark(connection: Connection, table: Table | str, device_id: str | None, first: datetime, last: datetime) -> None:
@@ -63,9 +67,31 @@ def forget(connection: Connection, table: Table | str, device_id: str | None, fi
     removed = 0
     for unit in UNITS:
         values = {"device": device_id, "first": first, "last": last, "size": f"1 {unit}"}
-        query = sql.SQL(_FORGET).format(store=sql.SQL(store(connection, rollup, unit)))
+        whose = sql.SQL("") if device_id is None else _OF_DEVICE
+        query = sql.SQL(_FORGET).format(store=sql.SQL(store(connection, rollup, unit)), whose=whose)
         found = connection.execute(query, values).rowcount
         removed += found if unit == "minute" else 0
+    return removed
+
+
+def forget_frozen(
+    connection: Connection, device_id: str | None, first: datetime | None, last: datetime | None
+) -> dict[str, int]:
+    """Remove the roll-ups that have outlived their rows, in the caller's transaction; the minutes of each table.
+
+    For an erasure: nothing else would find them, since no row is left there. Without a device it is of every one,
+    without a bound there is none on that side; both bounds are included.
+    """
+    removed: dict[str, int] = {}
+    whose = sql.SQL("") if device_id is None else _OF_DEVICE
+    for rollup in ROLLUPS:
+        query = sql.SQL(_FROZEN).format(store=sql.SQL(store(connection, rollup, "minute")), whose=whose)
+        row = connection.execute(query, {"table": rollup.table.name, "device": device_id}).fetchone()
+        if row is None or row[0] is None:
+            continue
+        begins, ends = max(row[0], first or row[0]), min(row[1], last or row[1])
+        if begins <= ends and (gone := forget(connection, rollup.table, device_id, begins, ends)):
+            removed[rollup.table.name] = gone
     return removed
 
 

@@ -12,6 +12,7 @@ from psycopg.types.json import Jsonb
 from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError
 from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, Output, Stage
+from loom_platform.rollups import mark
 from loom_platform.stream.batch import Outcome
 from loom_platform.stream.slices import Position, bounds
 
@@ -152,7 +153,9 @@ class Progress:
         start, end = bounds(self.day)
         values = self.job.values(device=self.device_id, start=start, end=end, started_at=self.started_at, id=self.id)
         for sink in self.job.stage.sinks:
-            connection.execute(sql.SQL(_SUPERSEDE).format(table=sql.Identifier(sink.table.name)), values)
+            query = sql.SQL(_SUPERSEDE).format(table=sql.Identifier(sink.table.name))
+            if connection.execute(query, values).rowcount:
+                mark(connection, sink.table, self.device_id, start, end)
         connection.execute(_FINISH, {"id": self.id, "counts": Jsonb(_counts(self.counted))})
         self.finished = True
 
