@@ -9,15 +9,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, export, ingest, microbatch, platform, recompute, vad
+from tests.benchmarks import drain, export, ingest, landing, microbatch, platform, recompute, storage, vad
 from tests.benchmarks.harness import Result, Servers, save, servers
 
 WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "drain": drain.run,
+    "landing": landing.run,
     "microbatch": microbatch.run,
     "ingest": ingest.run,
     "export": export.run,
     "recompute": recompute.run,
+    "storage": storage.run,
 }
 ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "platform": platform.run}
 FOLDER = Path(__file__).parents[2] / "bench-results"
