@@ -8,7 +8,7 @@ import polars as pl
 from loom_contracts.message import StoredBody
 from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError
-from loom_models.stage import BatchPolicy, BlobRef, BlobStore, Context, Output, Stage, Transform
+from loom_models.stage import BatchPolicy, Body, Context, Output, Stage, Transform
 
 VERSION = "1"
 ROW_POLICY = BatchPolicy(max_rows=25_000)
@@ -58,27 +58,34 @@ def _with_bodies(topic: Topic, body: StoredBody) -> Transform:
         if context.blobs is None:
             raise DependencyError(f"{topic.name} needs object storage: give the stream run a BlobStore")
         suffixes = batch["format"] if "format" in batch.columns else pl.Series(["bin"] * batch.height, dtype=pl.String)
-        refs: list[BlobRef | None] = []
+        bodies: list[Body] = []
+        good: list[bool] = []
         poison: dict[str, str] = {}
-        bodies = zip(batch["message_id"], batch["device_id"], batch[field], suffixes, strict=True)
-        for message_id, device_id, text, suffix in bodies:
+        sent = zip(batch["message_id"], batch["device_id"], batch[field], suffixes, strict=True)
+        for message_id, device_id, text, suffix in sent:
             try:
-                refs.append(_store(context.blobs, text, device_id, kind, f".{suffix}"))
+                bodies.append(Body(_decoded(text), device_id, kind, f".{suffix}"))
+                good.append(True)
             except (binascii.Error, ValueError) as error:
                 poison[message_id] = f"{field}: {error}; send the body in base64"
-                refs.append(None)
-        rows = batch.drop(field).with_columns(
-            pl.Series(f"{kind}_ref", [r.ref if r else None for r in refs], dtype=pl.String),
-            pl.Series(f"{kind}_sha256", [r.sha256 if r else None for r in refs], dtype=pl.String),
-            pl.Series(f"{kind}_size_bytes", [r.size_bytes if r else None for r in refs], dtype=pl.Int64),
+                good.append(False)
+        refs = context.blobs.put_all(bodies) if bodies else []
+        rows = (
+            batch.drop(field)
+            .filter(pl.Series(good, dtype=pl.Boolean))
+            .with_columns(
+                pl.Series(f"{kind}_ref", [r.ref for r in refs], dtype=pl.String),
+                pl.Series(f"{kind}_sha256", [r.sha256 for r in refs], dtype=pl.String),
+                pl.Series(f"{kind}_size_bytes", [r.size_bytes for r in refs], dtype=pl.Int64),
+            )
         )
-        return Output({topic: rows.filter(pl.col(f"{kind}_ref").is_not_null()).select(columns)}, poison=poison)
+        return Output({topic: rows.select(columns)}, poison=poison)
 
     return land
 
 
-def _store(blobs: BlobStore, text: str, device_id: str, kind: str, suffix: str) -> BlobRef:
+def _decoded(text: str) -> bytes:
     content = base64.b64decode(text, validate=True)
     if not content:
         raise ValueError("the body is empty")
-    return blobs.put(content, device_id=device_id, kind=kind, suffix=suffix)
+    return content

@@ -1,9 +1,9 @@
 """What a stage is. The stream engine runs it live, and a recompute runs the same function over a day."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -17,9 +17,22 @@ class BlobStore(Protocol):
         """Store `body` of a device under its own hash; storing it again changes nothing."""
         ...
 
+    def put_all(self, bodies: "Sequence[Body]") -> "list[BlobRef]":
+        """As `put`, for many at once, which is faster."""
+        ...
+
     def get(self, ref: str) -> bytes:
         """The body at `ref`; raises DependencyError when the store is away, KeyError when it has none."""
         ...
+
+
+class Body(NamedTuple):
+    """A body to be stored, and whose it is."""
+
+    body: bytes
+    device_id: str
+    kind: str
+    suffix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

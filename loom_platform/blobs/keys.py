@@ -107,6 +107,9 @@ class DatabaseKeys:
                     self._own = None
                 raise DependencyError(f"the keys of the bodies: the database does not answer ({error})") from error
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Give the connection back."""
         with self._lock:

@@ -1,11 +1,12 @@
 """Objects under keys, by obstore: a local directory, S3, GCS, Azure, or memory for tests. Here they are just bytes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +19,9 @@ from loom_platform.blobs.errors import BlobUrlError
 
 SCHEMES: Final = ("file", "s3", "gs", "az", "memory")
 _LISTED: Final = 1_000
+_AT_ONCE: Final = 8
+_LASTING_DEPTH: Final = 1
+"""A directory of a kind of body is never removed, so it is synced once; a device's may go, and come again."""
 _GONE: Final = (FileNotFoundError, NotFoundError)
 
 
@@ -40,23 +44,24 @@ class Objects:
     def __init__(self, url: str) -> None:
         self.url = url
         self._store, self._root = _open(url)
+        self._pool: ThreadPoolExecutor | None = None
+        self._lasting: set[PurePosixPath] = set()
 
     def write(self, key: str, data: bytes, *, afresh: bool = False) -> None:
         """Have `data` under `key`. What is there already is left alone if it is the same, unless `afresh`."""
-        try:
-            if afresh:
-                obstore.put(self._store, key, data, mode="overwrite")
-            else:
-                try:
-                    obstore.put(self._store, key, data, mode="create")
-                except (AlreadyExistsError, FileExistsError):
-                    # A crash of the machine can leave a torn file under the right name.
-                    if self.read(key) != data:
-                        obstore.put(self._store, key, data, mode="overwrite")
-            if self._root is not None:
-                _sync(self._root / key, self._root)
-        except (BaseError, OSError) as error:
-            raise DependencyError(f"object store {self.url} did not take {key}: {_short(error)}") from error
+        self._put(key, data, afresh)
+        self._sync_directories([key])
+
+    def write_all(self, items: Sequence[tuple[str, bytes]], *, afresh: bool = False) -> None:
+        """Have each of the data under its own key: several at a time, and with one look at the directories."""
+        if len(items) == 1:
+            self.write(*items[0], afresh=afresh)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_AT_ONCE, "blobs")
+        for _ in self._pool.map(lambda item: self._put(item[0], item[1], afresh), items):
+            pass
+        self._sync_directories(key for key, _ in items)
 
     def read(self, key: str) -> bytes | None:
         """What is under `key`; None when nothing is."""
@@ -97,6 +102,35 @@ class Objects:
                 written_at = datetime.fromtimestamp(told.st_mtime, UTC)
                 yield Found(str(place.relative_to(self._root)), told.st_size, written_at)
 
+    def _put(self, key: str, data: bytes, afresh: bool) -> None:
+        try:
+            if afresh:
+                obstore.put(self._store, key, data, mode="overwrite")
+            else:
+                try:
+                    obstore.put(self._store, key, data, mode="create")
+                except (AlreadyExistsError, FileExistsError):
+                    # A crash of the machine can leave a torn file under the right name.
+                    if self.read(key) != data:
+                        obstore.put(self._store, key, data, mode="overwrite")
+            if self._root is not None:
+                _sync(self._root / key)
+        except (BaseError, OSError) as error:
+            raise DependencyError(f"object store {self.url} did not take {key}: {_short(error)}") from error
+
+    def _sync_directories(self, keys: Iterable[str]) -> None:
+        """The directories of `keys` onto the disk, each once: a file without its name is no file."""
+        if self._root is None:
+            return
+        parents = {parent for key in keys for parent in PurePosixPath(key).parents}
+        try:
+            for parent in sorted(parents - self._lasting, key=lambda p: len(p.parts), reverse=True):
+                _sync(self._root / parent)
+                if len(parent.parts) <= _LASTING_DEPTH:
+                    self._lasting.add(parent)
+        except OSError as error:
+            raise DependencyError(f"object store {self.url}: {_short(error)}") from error
+
     def delete(self, keys: Sequence[str]) -> None:
         """Have nothing under `keys`; those that are gone already are no error."""
         try:
@@ -136,25 +170,25 @@ def _unlink(root: Path, key: str) -> None:
     place = root / key
     place.unlink(missing_ok=True)
     for directory in place.parents:
-        if not directory.is_relative_to(root) or directory == root:
+        if len(directory.relative_to(root).parts) <= _LASTING_DEPTH:
+            _sync(directory)
             return
         try:
             directory.rmdir()
         except FileNotFoundError:
             continue
         except OSError:
-            _sync(directory, directory)
+            _sync(directory)
             return
 
 
-def _sync(path: Path, root: Path) -> None:
-    """The file, and the directories between it and `root`, onto the disk."""
-    for place in (path, *(p for p in path.parents if p.is_relative_to(root))):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _sync(path: Path) -> None:
+    """A file, or a directory's names, onto the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _short(error: Exception) -> str:

@@ -1,12 +1,12 @@
 """The BlobStore of `loom_models.stage`: encrypted, content-addressed, checked when it is read."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 
-from loom_models.stage import BlobRef
+from loom_models.stage import BlobRef, Body
 from loom_platform.blobs import locks, removal
 from loom_platform.blobs import sweep as sweeping
 from loom_platform.blobs import usage as using
@@ -63,12 +63,17 @@ class Blobs:
 
         Raises DependencyError when the store or the keys are away, ValueError for an impossible device or kind.
         """
+        (stored,) = self.put_all([Body(body, device_id, kind, suffix)])
+        return stored
+
+    def put_all(self, bodies: Sequence[Body]) -> list[BlobRef]:
+        """As `put`, for many at once."""
+        devices = {b.device_id for b in bodies}
         if isinstance(self._keys, MemoryKeys):
-            return self._store(body, self._keys.live(None, [device_id])[device_id], device_id, kind, suffix)
+            return self._store_all(bodies, self._keys.live(None, devices))
         with self._keys.connection() as connection, connection.transaction():
-            locks.share(connection, [device_id])
-            key = self._keys.live(connection, [device_id])[device_id]
-            return self._store(body, key, device_id, kind, suffix, afresh=True)
+            locks.share(connection, devices)
+            return self._store_all(bodies, self._keys.live(connection, devices), afresh=True)
 
     def get(self, ref: str) -> bytes:
         """The body at `ref`, decrypted and checked.
@@ -136,12 +141,14 @@ class Blobs:
         if isinstance(self._keys, DatabaseKeys):
             self._keys.close()
 
-    def _store(
-        self, body: bytes, key: DeviceKey, device_id: str, kind: str, suffix: str, *, afresh: bool = False
-    ) -> BlobRef:
-        reference = reference_to(body, device_id, kind, suffix)
-        self.objects.write(reference.ref, seal(body, reference, key), afresh=afresh)
-        return BlobRef(reference.ref, reference.sha256, len(body))
+    def _store_all(
+        self, bodies: Sequence[Body], keys: Mapping[str, DeviceKey], *, afresh: bool = False
+    ) -> list[BlobRef]:
+        references = [reference_to(*b) for b in bodies]
+        # The same body twice is one object, and two writers of one object would be in each other's way.
+        sealed = {r.ref: seal(b.body, r, keys[b.device_id]) for r, b in zip(references, bodies, strict=True)}
+        self.objects.write_all(list(sealed.items()), afresh=afresh)
+        return [BlobRef(r.ref, r.sha256, len(b.body)) for r, b in zip(references, bodies, strict=True)]
 
 
 class BlobWriter:
@@ -163,15 +170,23 @@ class BlobWriter:
     def put(self, body: bytes, *, device_id: str, kind: str, suffix: str = "") -> BlobRef:
         """As Blobs.put; the body is safe from removals until the transaction, or the session, ends."""
         if device_id not in self._known:
-            self._admit(self._coming | {device_id})
-            self._coming.clear()
-        return self._blobs._store(body, self._known[device_id], device_id, kind, suffix)
+            self._admit({device_id})
+        (stored,) = self._blobs._store_all([Body(body, device_id, kind, suffix)], self._known)
+        return stored
+
+    def put_all(self, bodies: Sequence[Body]) -> list[BlobRef]:
+        """As `put`, for many at once."""
+        if missing := {b.device_id for b in bodies} - self._known.keys():
+            self._admit(missing)
+        return self._blobs._store_all(bodies, self._known)
 
     def get(self, ref: str) -> bytes:
         """As Blobs.get."""
         return self._blobs.get(ref)
 
-    def _admit(self, devices: Iterable[str]) -> None:
+    def _admit(self, devices: set[str]) -> None:
+        devices = devices | self._coming
+        self._coming = set()
         # First the lock, then the key: what another destroyed meanwhile is seen.
         locks.share(self._connection, devices, session=self._session)
         self._known |= self._keys.live(self._connection, devices)
