@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     stream_database_url: PostgresUrl | None = Field(None, description="The stream runs'; default: `database_url`.")
     read_database_url: PostgresUrl | None = Field(None, description="Of what only reads; default: `database_url`.")
     blob_url: str | None = Field(None, description="Object storage of large bodies; default <data_dir>/blobs.")
+    spool_dir: Directory | None = Field(None, description="The ingest service's spool; default <data_dir>/spool.")
     model_dir: Path | None = Field(None, description="Model weights to use in place of the hub's.")
 
     # Kafka
@@ -137,6 +138,11 @@ class Settings(BaseSettings):
     def blobs(self) -> str:
         """URL or directory of the object storage."""
         return self.blob_url or str(self.data_dir / "blobs")
+
+    @property
+    def spool(self) -> Path:
+        """Where records wait while the broker is away."""
+        return self.spool_dir or self.data_dir / "spool"
 
     @property
     def dagster_url_of_storage(self) -> str:

@@ -103,6 +103,9 @@ def complaint(words: list[str]) -> str | None:
             if word.partition("=")[0] not in {*options, "--help", "--version"}:
                 return f"no option {word}"
         elif hasattr(command, "commands"):
+            if word not in command.commands and hasattr(command, "default_command"):
+                command = command.commands[command.default_command]
+                continue
             if word not in command.commands:
                 return f"no command {word}"
             command = command.commands[word]

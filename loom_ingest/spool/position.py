@@ -43,6 +43,16 @@ class Position:
         os.close(self._fd)
 
 
+def acknowledged_up_to(path: Path) -> int:
+    """What the file at `path` says, for someone who only looks; 0 when there is none."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return 0
+    found = [_read(data[slot * _SLOT_BYTES :][: _SLOT.size]) for slot in range(2)]
+    return max((slot for slot in found if slot is not None), default=(0, 0))[1]
+
+
 def _read(data: bytes) -> tuple[int, int] | None:
     if len(data) < _SLOT.size:
         return None

@@ -26,6 +26,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("identities", "identities"),
     ("audit", "audit"),
     ("export", "export"),
+    ("backup", None),
     ("importing", None),
 )
 

@@ -14,7 +14,10 @@ from loom_models.errors import DependencyError
 from loom_platform.stream.errors import TopicMissingError
 
 _TIMEOUT = 10.0
-_LEADER_UNSETTLED = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
+_LEADER_UNSETTLED = (
+    *(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE),
+    *(KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH),
+)
 _LEADER_RETRY_SECONDS = 0.05
 _T = TypeVar("_T")
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the library leaves it untyped
@@ -85,7 +88,7 @@ def _offsets(admin: AdminClient, partitions: Sequence[TopicPartition], spec: Off
         try:
             return {(tp.topic, tp.partition): _answer(future).offset for tp, future in futures.items()}
         except KafkaException as error:
-            # A topic that was just made has its leaders a moment later.
+            # A topic that was just made has its leaders a moment later, and so has a broker that was started again.
             if error.args[0].code() not in _LEADER_UNSETTLED or time.monotonic() > deadline:
                 raise DependencyError(f"broker: {error.args[0].str()}") from error
             time.sleep(_LEADER_RETRY_SECONDS)

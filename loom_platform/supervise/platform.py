@@ -45,7 +45,7 @@ def up(settings: Settings, progress: Progress) -> Platform:
     """
     _check_ingest_settings()
     make_directories(settings)
-    with _alone(settings.run_dir / "up.lock"):
+    with alone(settings.run_dir / "up.lock"):
         supervisor = supervisor_of(settings)
         running = supervisor.alive()
         if not running:
@@ -230,7 +230,8 @@ def make_directories(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
+    """Hold the lock of `loom up`; raises ServiceError when another process has it."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,1 @@
+"""A platform into a directory and back: databases, large bodies, offsets, what Kafka and the spool still hold."""
