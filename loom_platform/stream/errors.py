@@ -13,6 +13,14 @@ class FencedError(StreamError):
             f"stage {stage}: {topic}[{partition}] stands at {found}, this run expected {expected}: another run is "
             "ahead, so this one stops and its batch is rolled back. Nothing is to be done."
         )
+        self.rewound = found is not None and found < expected
+
+
+class RewoundError(StreamError):
+    """A person has taken the stage back to earlier offsets; its run reads on from there."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"stage {stage} was taken back to earlier offsets; it reads on from there")
 
 
 class LeaseHeldError(StreamError):

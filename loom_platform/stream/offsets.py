@@ -27,6 +27,12 @@ SET topic_id = EXCLUDED.topic_id, next_offset = EXCLUDED.next_offset, updated_at
 """
 
 
+_REWIND = """
+UPDATE stream_offsets SET next_offset = %s, updated_at = now()
+WHERE stage = %s AND topic = %s AND partition = %s AND topic_id = %s AND next_offset > %s
+"""
+
+
 def stored(connection: Connection, stage: str, topic: str) -> dict[int, int]:
     """The stored next offset of each partition, without any check."""
     rows = connection.execute(_LOAD, (stage, topic)).fetchall()
@@ -71,6 +77,12 @@ def advance(
         if done != 1:
             found = stored(connection, stage, topic).get(partition)
             raise FencedError(stage, topic, partition, start, found)
+
+
+def rewind(connection: Connection, stage: str, topic: str, topic_id: str, positions: Mapping[int, int]) -> None:
+    """Take partitions back to earlier offsets, also beside a live run; never forward."""
+    for partition, offset in sorted(positions.items()):
+        connection.execute(_REWIND, (offset, stage, topic, partition, topic_id, offset))
 
 
 def reset(connection: Connection, stage: str, topic: str, state: TopicState, positions: Mapping[int, int]) -> None:

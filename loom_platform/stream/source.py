@@ -5,7 +5,7 @@ what they meant.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Protocol
 
@@ -183,6 +183,14 @@ class Source:
         if messages:
             self._average_bytes = max(64.0, 0.8 * self._average_bytes + 0.2 * size / len(messages))
         return Records(messages)
+
+    def first(self, timeout: float) -> datetime | None:
+        """When the record at the assigned position was accepted; None when none comes in `timeout` seconds."""
+        for message in self._consumer.consume(1, timeout):
+            if (error := message.error()) is not None:
+                self._raise(error)
+            return datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+        return None
 
     def _measure(self, records: int) -> None:
         now = time.monotonic()

@@ -17,7 +17,7 @@ from loom_platform.stream.batch import BatchRunner
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
 from loom_platform.stream.decode import Decoded, decode
-from loom_platform.stream.errors import ProduceError, TopicRecreatedError
+from loom_platform.stream.errors import FencedError, ProduceError, RewoundError, TopicRecreatedError
 from loom_platform.stream.landed import Landed
 from loom_platform.stream.lease import Lease
 from loom_platform.stream.pauses import StagePausedError, TooManyDeadLettersError, pause, paused
@@ -79,6 +79,8 @@ class Worker:
             worked = self.statistics.summary().batches
             try:
                 self._session()
+            except RewoundError as error:
+                log.info("%s", error)
             except StagePausedError as error:
                 # Its reason can hold a part of a record, which no log may.
                 log.warning("stage %s is paused; `loom lag` tells why", self.stage.name)
@@ -157,6 +159,12 @@ class Worker:
         if told := paused(connection, [self.stage.name]):
             raise StagePausedError(told[self.stage.name])
 
+    def _heed_rewind(self, connection: psycopg.Connection[Any]) -> None:
+        """Raise RewoundError when a stored offset is before the one that this run reads on from."""
+        stored = offsets.stored(connection, self.stage.name, self._topic)
+        if any(stored.get(p, o) < o for p, o in self._positions.items()):
+            raise RewoundError(self.stage.name)
+
     def _work(
         self,
         connection: psycopg.Connection[Any],
@@ -171,6 +179,11 @@ class Worker:
         started = time.monotonic()
         try:
             outcome = runner.run(records, decoded, spans, due)
+        except FencedError as error:
+            if not error.rewound:
+                raise
+            self._lease.renew(connection)
+            raise RewoundError(self.stage.name) from error
         except TooManyDeadLettersError as error:
             pause(connection, self.stage.name, "stage", error.reason)
             self._heed_pause(connection)
@@ -206,6 +219,7 @@ class Worker:
         if time.monotonic() >= self._renew_at:
             self._lease.renew(connection)
             self._heed_pause(connection)
+            self._heed_rewind(connection)
             self._renew_at = time.monotonic() + self._config.lease_duration.total_seconds() / _RENEWALS_PER_LEASE
 
     def _look_at_topic(self, source: Source, topic_id: str) -> None:
