@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -179,11 +179,15 @@ FAULTS: dict[str, Fault] = {
 
 @dataclass
 class Chaos:
-    """One fault after the other in a thread of its own: all of them in a random order, then all again."""
+    """One fault after the other in a thread of its own: all of them in a random order, then all again.
+
+    `calm` is the middle of the pauses between them, in seconds.
+    """
 
     installation: Installation
     seed: int
     calm: float
+    faults: Mapping[str, Fault] = field(default_factory=lambda: FAULTS)
     injected: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -211,11 +215,11 @@ class Chaos:
         rng = random.Random(self.seed)
         try:
             while True:
-                for name in rng.sample(list(FAULTS), len(FAULTS)):
+                for name in rng.sample(list(self.faults), len(self.faults)):
                     # Half of them come while what went before is still being mended.
                     if self._stop.wait(rng.uniform(0.2, 2 * self.calm)):
                         return
-                    if FAULTS[name](self.installation, rng):
+                    if self.faults[name](self.installation, rng):
                         self.injected[name] += 1
         except BaseException as error:
             self._failures.append(error)
