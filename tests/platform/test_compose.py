@@ -28,7 +28,7 @@ def test_every_image_has_a_version_and_the_broker_is_the_one_that_loom_brings(se
     images = {name: service["image"].rpartition(":") for name, service in services.items()}
     assert all(re.search(r"\d", tag) for _, _, tag in images.values())
     pom = (DEPLOY / "kafka/pom.xml").read_text(encoding="utf-8")
-    assert f"<version>{images['broker'][2]}</version>" in pom
+    assert f"<kafka.version>{images['broker'][2]}</kafka.version>" in pom
     assert images["database"][0] == "timescale/timescaledb-ha"
 
 
