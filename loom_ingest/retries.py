@@ -20,10 +20,12 @@ BUCKETS: Final = 8_192
 WAYS: Final = 8
 """Entries of one bucket; when it is full the oldest gives way."""
 _NAMESPACE: Final = UUID("6b3f4d8e-3c0f-5b53-9d5c-6d1f0b0c7a11")
-_ENTRY: Final = struct.Struct("<16sqI4x")
+ENTRY: Final = struct.Struct("<16sqI4x")
+"""A message's identity, the time that it was given (Unix microseconds), and a check over both; zeros are a free place.
+"""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_BUCKET_BYTES: Final = WAYS * _ENTRY.size
+_BUCKET_BYTES: Final = WAYS * ENTRY.size
 _BYTES: Final = BUCKETS * _BUCKET_BYTES
 
 
@@ -59,14 +61,14 @@ class Retries:
         name = message_id.bytes
         start = zlib.crc32(name) % BUCKETS * _BUCKET_BYTES
         free, oldest = start, None
-        for offset in range(start, start + _BUCKET_BYTES, _ENTRY.size):
-            known, microseconds, check = _ENTRY.unpack_from(self._map, offset)
+        for offset in range(start, start + _BUCKET_BYTES, ENTRY.size):
+            known, microseconds, check = ENTRY.unpack_from(self._map, offset)
             if known == name and check == _check(known, microseconds):
                 return _EPOCH + timedelta(microseconds=microseconds)
             if oldest is None or microseconds < oldest:
                 free, oldest = offset, microseconds
         microseconds = (now - _EPOCH) // _MICROSECOND
-        _ENTRY.pack_into(self._map, free, name, microseconds, _check(name, microseconds))
+        ENTRY.pack_into(self._map, free, name, microseconds, _check(name, microseconds))
         return now
 
 

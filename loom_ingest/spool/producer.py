@@ -13,6 +13,7 @@ from loom_ingest.metrics import Metrics
 from loom_ingest.producer import LARGEST_RECORD, KafkaProducer, Producer, Record, State
 from loom_ingest.settings import Settings
 from loom_ingest.spool.disk import Disk
+from loom_ingest.spool.erased import Tombstones, covered
 from loom_ingest.spool.errors import SpoolError
 from loom_ingest.spool.log import SpoolLog
 from loom_ingest.spool.record import Spooled, size_of
@@ -57,6 +58,7 @@ class SpoolingProducer:
         self._metrics = metrics
         self._disk = disk or Disk()
         self._root = root
+        self._tombstones = Tombstones(root)
         self._spools: list[Spool] = []
         self._flights: dict[bytes, _Flight] = {}
         self._wake = asyncio.Event()
@@ -236,6 +238,10 @@ class SpoolingProducer:
             await asyncio.sleep(0.001)
             return 0
         todo = [spooled for spooled in batch if spooled.seq not in spool.delivered]
+        if erased := self._tombstones.now():
+            gone = {spooled.seq for spooled in todo if covered(erased, spooled)}
+            spool.delivered |= gone
+            todo = [spooled for spooled in todo if spooled.seq not in gone]
         outcomes = await self._kafka.deliver([(spooled.accepted_ms, spooled.record) for spooled in todo])
         waits: ApiError | None = None
         taken = 0
