@@ -4,14 +4,15 @@ A look into that source is a system call, which costs more than parsing a messag
 """
 
 import os
+import time
 from typing import Final
 from uuid import UUID
 
 PIECE: Final = 16
 _PIECES: Final = 256
 _pool: Final[list[bytes]] = []
-_VERSION_4: Final = 0x4000_8000_0000_0000_0000
-_FREE: Final = (1 << 128) - 1 - 0xF000_C000_0000_0000_0000
+_VERSION_7: Final = 0x7000_8000_0000_0000_0000
+_RANDOM: Final = (1 << 62) - 1
 
 
 def random_piece() -> bytes:
@@ -26,8 +27,14 @@ def random_piece() -> bytes:
 
 
 def random_id() -> UUID:
-    """A version 4 UUID (RFC 9562, section 5.4)."""
-    return UUID(int=int.from_bytes(random_piece(), "big") & _FREE | _VERSION_4)
+    """A version 7 UUID (RFC 9562, section 5.7): milliseconds, 12 bits of their fraction (6.2, method 3), 62 random.
+
+    The time is there for the tables: rows that came together have identities that begin alike, of which
+    TimescaleDB keeps half the bytes (docs/adr/0009-days-as-storage.md).
+    """
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    moment = milliseconds << 80 | (rest * 4096 // 1_000_000) << 64
+    return UUID(int=moment | _VERSION_7 | int.from_bytes(random_piece(), "big") & _RANDOM)
 
 
 # A forked process must not give what its parent gives.

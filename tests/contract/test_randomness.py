@@ -1,18 +1,28 @@
-"""Identities of messages: version 4 UUIDs, each given once, in every thread and process."""
+"""Identities of messages: version 7 UUIDs, each given once, in every thread and process."""
 
 import os
 import threading
+import time
 from uuid import RFC_4122, UUID
 
 from loom_contracts.randomness import PIECE, random_id, random_piece
 
 
-def test_an_identity_is_a_uuid_of_version_4() -> None:
+def test_an_identity_is_a_uuid_of_version_7() -> None:
     for _ in range(600):
         found = random_id()
-        assert (found.version, found.variant) == (4, RFC_4122)
+        assert (found.version, found.variant) == (7, RFC_4122)
         assert UUID(str(found)) == found
     assert len(random_piece()) == PIECE
+
+
+def test_it_begins_with_the_time_to_a_quarter_of_a_microsecond() -> None:
+    for _ in range(100):
+        before = time.time_ns()
+        number = random_id().int
+        after = time.time_ns()
+        told = (number >> 80) * 1_000_000 + (number >> 64 & 0xFFF) * 1_000_000 // 4096
+        assert before - 245 <= told <= after
 
 
 def test_every_random_bit_is_used() -> None:
@@ -21,7 +31,7 @@ def test_every_random_bit_is_used() -> None:
         number = random_id().int
         ones |= number
         zeros &= number
-    assert (ones ^ zeros).bit_count() == 122
+    assert ((ones ^ zeros) & (1 << 62) - 1).bit_count() == 62
 
 
 def test_none_is_given_twice_to_threads() -> None:
