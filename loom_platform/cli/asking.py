@@ -60,6 +60,23 @@ def actor() -> str:
         return "cli"
 
 
+def noted(database_url: str, action: str, subject: str) -> None:
+    """Write into the audit log that the person does this now; raises ServiceError when the database is away."""
+    import psycopg
+
+    from loom_platform.erasure.ledger import audit
+    from loom_platform.errors import ServiceError
+
+    try:
+        with psycopg.connect(database_url, connect_timeout=5, application_name="loom audit") as connection:
+            audit(connection, actor(), action, subject)
+    except psycopg.Error as error:
+        raise ServiceError(
+            f"the audit log did not take {action} ({str(error).strip()}), so it is not done; is the database up, and "
+            "migrated? try: loom db status"
+        ) from None
+
+
 def duration(text: str, option: str) -> timedelta:
     """`90d`, `24h`, `30m`, `2w`, `0s`; raises BadParameter."""
     found = re.fullmatch(r"(\d{1,6})([smhdw])", text.strip().lower())

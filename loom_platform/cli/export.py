@@ -43,6 +43,7 @@ def export_command(
     until = None if last is None else _end(last)
     wanted = Selection(tuple(device or ()), first and first.replace(tzinfo=UTC), until, tuple(topic or ()), audit=audit)
     with reported():
+        wanted.check()
         if dry_run:
             _estimate(wanted, as_json)
         else:
@@ -102,6 +103,7 @@ def _write(out: Path, wanted: "Selection", as_json: bool) -> None:
     import json
     import time
 
+    from loom_platform.cli import asking
     from loom_platform.cli.export_progress import DataProgress
     from loom_platform.cli.output import complaints, console
     from loom_platform.export.write import export
@@ -109,6 +111,7 @@ def _write(out: Path, wanted: "Selection", as_json: bool) -> None:
 
     settings = load_settings()
     progress = DataProgress(complaints, quiet=as_json)
+    asking.noted(settings.database_url, "data.export", str(out.resolve()))
     began = time.monotonic()
     with progress.shown():
         done = export(settings.database_url, _stored(settings), out, wanted, progress=progress)

@@ -1,7 +1,7 @@
 """`loom import`: an export into this platform."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,10 +22,14 @@ def import_command(
     Every checksum is compared before anything is written. What is here already stays as it is, so an import that was
     interrupted is run again. What was erased here stays erased.
     """
+    import dataclasses
     import json
 
+    from loom_platform.blobs import open_blobs
+    from loom_platform.cli import asking
     from loom_platform.cli.export_progress import DataProgress
     from loom_platform.cli.output import complaints, console, reported
+    from loom_platform.erasure import reapply
     from loom_platform.export import load, verify
     from loom_platform.settings import load_settings
 
@@ -37,23 +41,17 @@ def import_command(
             done.bodies = found.blobs.count
         else:
             settings = load_settings()
-            done = load.load(settings.database_url, _stored(settings), folder, progress=progress, after=_erase_again)
+            asking.noted(settings.database_url, "data.import", str(folder.resolve()))
+            blobs = open_blobs(settings)
+            done = load.load(
+                settings.database_url, blobs, folder, progress=progress, after=lambda c: reapply(c, blobs=blobs)
+            )
     if as_json:
-        typer.echo(json.dumps({"dry_run": dry_run, "new": done.new, "known": done.known, "bodies": done.bodies}))
+        typer.echo(json.dumps({"dry_run": dry_run, **dataclasses.asdict(done)}))
         return
     _show(done)
     if dry_run:
         console.print("every checksum is right; nothing was written; leave out --dry-run to do it")
-
-
-def _stored(settings: Any) -> Any:
-    from loom_platform.blobs import open_blobs
-
-    return open_blobs(settings)
-
-
-def _erase_again(connection: Any) -> int:
-    return 0
 
 
 def _show(done: "Imported") -> None:
@@ -70,3 +68,5 @@ def _show(done: "Imported") -> None:
             table.add_row(name, f"{new:,}", f"{done.known.get(name, 0):,}")
     console.print(table)
     console.print(f"{sum(done.new.values()):,} rows, {done.bodies:,} bodies")
+    if done.erased:
+        console.print(f"{done.erased:,} rows were not taken: they were erased here")

@@ -85,6 +85,7 @@ ERASURES: Final = Exported(
 )
 
 TABLES: Final[tuple[Exported, ...]] = (
+    ERASURES,
     STAGE_VERSIONS,
     STAGE_PROMOTIONS,
     STAGE_PROMOTION_LOG,
@@ -134,7 +135,6 @@ TABLES: Final[tuple[Exported, ...]] = (
         until="received_at < {}",
         topics="EXISTS (SELECT FROM unnest({}::text[]) AS n WHERE topic = n OR topic LIKE '%.' || n)",
     ),
-    ERASURES,
     AUDIT_LOG,
 )
 """In the order in which an import writes them."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import psycopg
 import pyarrow.parquet as pq
+from psycopg import sql
 
 from loom_models.errors import DependencyError
 from loom_platform import rollups
@@ -34,7 +35,6 @@ Connection = psycopg.Connection[Any]
 NOT_IMPORTED: Final[dict[str, str]] = {
     AUDIT_LOG.name: "this platform has an audit log of its own, a chain that nothing can be put into",
     STAGE_PROMOTIONS.name: "taken from the log of promotions",
-    ERASURES.name: "this platform's own ledger decides what is erased here",
 }
 """Tables of an export that an import reads nothing from, each with its reason."""
 _OPTIONS: Final = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off -c timezone=UTC"
@@ -75,12 +75,17 @@ def load(
     found = verify.check(folder, progress=progress)
     done = Imported()
     with _connected(database_url) as connection:
+        if connection.execute(_ONE_AT_A_TIME).fetchone() != (True,):
+            raise ImportDataError("another import is running on this database; wait for it")
         columns = _fitting(connection, folder, found)
         # no sweep takes a body whose row comes later in this session
         moved = _bodies(connection, blobs.within(connection, session=True), folder, done, progress)
         for table in TABLES:
             entry = found.tables.get(table.name)
             if entry is None or table.name in NOT_IMPORTED:
+                continue
+            if table is ERASURES and not _empty(connection):
+                # what is here is this platform's own ledger to decide upon
                 continue
             done.new[table.name] = done.known[table.name] = 0
             for file in entry.files:
@@ -106,11 +111,13 @@ def _connected(database_url: str) -> Connection:
         )
     except psycopg.OperationalError as error:
         raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error
-    row = connection.execute(_ONE_AT_A_TIME).fetchone()
-    if row is None or not row[0]:
-        connection.close()
-        raise ImportDataError("another import is running on this database; wait for it")
     return connection
+
+
+def _empty(connection: Connection) -> bool:
+    """Whether no device has sent anything yet."""
+    rows = [sql.SQL("EXISTS (SELECT FROM {})").format(sql.Identifier(t.name)) for t in TABLES if t.topic is not None]
+    return connection.execute(sql.SQL("SELECT {}").format(sql.SQL(" OR ").join(rows))).fetchone() == (False,)
 
 
 def _fitting(connection: Connection, folder: Path, found: Manifest) -> dict[str, tuple[LiveColumn, ...]]:

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from psycopg import sql
 
+from loom_contracts.errors import ContractError
 from loom_contracts.topics.registry import DERIVED, LANDED, topic_named
 from loom_platform.export.catalogue import TABLES, Exported
 from loom_platform.export.errors import ExportError
@@ -21,14 +22,18 @@ class Selection:
     audit: bool = False
 
     def check(self) -> None:
-        """Raise ExportError or ContractError when something asked for cannot be there."""
+        """Raise ExportError when something asked for cannot be there."""
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise ExportError(
                 f"--from {self.since:%Y-%m-%dT%H:%M:%S}: is not before --to {self.until:%Y-%m-%dT%H:%M:%S}"
             )
         kept = {t.name for t in (*LANDED, *DERIVED)}
         for name in self.topics:
-            if topic_named(name).name not in kept:
+            try:
+                topic = topic_named(name)
+            except ContractError as error:
+                raise ExportError(f"--topic {name}: {error}") from None
+            if topic.name not in kept:
                 raise ExportError(
                     f"--topic {name}: no table keeps its messages; `loom topics list` shows which have one"
                 )

@@ -36,7 +36,10 @@ def run(servers: Servers) -> list[Result]:
             connection.execute("SELECT loom_ensure_partitions(%s, '2026-11-01', '2026-11-02')", (TABLE,))
             connection.execute(_FILL, (ROWS,))
             connection.execute("VACUUM ANALYZE")
-            with timed() as copied, connection.cursor().copy(f"COPY {TABLE} TO STDOUT (FORMAT BINARY)") as copy:
+            with (
+                timed() as copied,
+                connection.cursor().copy(f"COPY (SELECT * FROM {TABLE}) TO STDOUT (FORMAT BINARY)".encode()) as copy,
+            ):
                 for _ in copy:
                     pass
         few = _child("export", url, f"{folder}/few", "2026-11-01T01:00")

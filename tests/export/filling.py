@@ -41,6 +41,9 @@ INSERT INTO stage_promotions VALUES ('georegion-detector', '2', '2026-11-03Z'), 
 INSERT INTO stage_promotion_log (stage, version, previous, action, promoted_at) VALUES
     ('georegion-detector', '1', NULL, 'first', '2026-11-01Z'), ('vad', '1', NULL, 'first', '2026-11-01Z'),
     ('georegion-detector', '2', '1', 'promote', '2026-11-03Z');
+INSERT INTO erasures (id, devices, asked_by, asked_at, cleared_at, finished_at, counts, proof) VALUES
+    ('00000000-0000-4000-8000-000000000002', '{old-phone}', 'me', '2026-11-01Z', '2026-11-01Z', '2026-11-02Z',
+     '{"x": 1}', '{}');
 INSERT INTO devices (device_id, name, tags, metadata, created_at, updated_at) VALUES
     ('phone-001', 'my phone', '["a", "b"]', '{"x": [1, null]}', '2026-11-01Z', '2026-11-02Z'),
     ('laptop_2', NULL, '[]', '{}', '2026-11-01Z', '2026-11-02Z');

@@ -56,6 +56,18 @@ def test_what_was_erased_here_stays_erased(full: Side, fresh: Side, tmp_path: Pa
     assert fresh.load(tmp_path / "out").erased == done.erased
 
 
+def test_the_ledger_of_an_export_is_for_an_empty_platform(full: Side, fresh: Side, tmp_path: Path) -> None:
+    full.export(tmp_path / "out")
+    full.connection.execute("INSERT INTO erasures (devices, asked_by, asked_at) VALUES ('{laptop_2}', 'me', now())")
+    full.export(tmp_path / "later")
+    fresh.load(tmp_path / "out")
+    before = content(fresh.connection)
+    assert before["erasures"][0] == 1
+    fresh.load(tmp_path / "later")
+    assert content(fresh.connection) == before
+    full.connection.execute("DELETE FROM erasures WHERE '{laptop_2}' = devices")
+
+
 def test_a_body_older_than_the_keys_is_encrypted_by_an_import(full: Side, fresh: Side, tmp_path: Path) -> None:
     body = b"from the days before keys"
     old = f"audio/{sha256(body).hexdigest()[:2]}/{sha256(body).hexdigest()}.wav"

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loom_contracts.errors import ContractError
 from loom_platform.export import manifest
 from loom_platform.export.errors import ExportError
 from loom_platform.export.selection import Selection
@@ -82,7 +81,7 @@ def test_what_is_not_of_a_topic_follows_the_device_and_the_time(full: Side, tmp_
 def test_what_cannot_be_there_is_refused() -> None:
     with pytest.raises(ExportError, match="--from 2026-11-20T00:00:00: is not before --to 2026-11-19T00:00:00"):
         Selection(since=FIRST + DAY, until=FIRST).check()
-    with pytest.raises(ContractError, match="did you mean device"):
+    with pytest.raises(ExportError, match="did you mean device"):
         Selection(topics=("device.sensor.gps",)).check()
     with pytest.raises(ExportError, match="no table keeps its messages"):
         Selection(topics=("device.command.app.close",)).check()
