@@ -9,6 +9,7 @@ from loom_models.flows import FLOWS, Flow
 from loom_platform.orchestration.assets import stream_assets
 from loom_platform.orchestration.checks import health_checks, health_sensor
 from loom_platform.orchestration.datasets import automation_sensor, dataset_assets
+from loom_platform.orchestration.dead_letters import dead_letters_job
 from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.rollups import rollups_asset, rollups_schedule
@@ -27,7 +28,7 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
     return dg.Definitions(
         assets=[*(stream_assets(g, landing) for g in groups), *datasets, rollups_asset()],
         asset_checks=[health_checks(stages)],
-        jobs=[*jobs, maintenance],
+        jobs=[*jobs, maintenance, dead_letters_job(stages)],
         schedules=[maintenance_schedule(maintenance), rollups_schedule()],
         sensors=[
             stream_sensor(groups, jobs),
