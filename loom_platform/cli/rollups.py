@@ -34,10 +34,13 @@ def list_command(as_json: _Json = False) -> None:
         typer.echo(json.dumps([asdict(s) for s in found], default=str))
         return
     numbers = [Column(name, justify="right") for name in ("minutes", "hours", "size", "marks")]
-    table = Table("table", *numbers, "frozen before", "numbers", box=None, pad_edge=False)
+    frozen = ["frozen before"] if any(s.frozen_before for s in found) else []
+    table = Table(Column("table", no_wrap=True), *numbers, *frozen, box=None, pad_edge=False)
     for s in found:
-        told = (f"{s.minutes:,}", f"{s.hours:,}", decimal(s.bytes), f"{s.marks:,}")
-        table.add_row(s.table, *told, f"{s.frozen_before:%F}" if s.frozen_before else "-", ", ".join(s.measures))
+        told = [f"{s.minutes:,}", f"{s.hours:,}", decimal(s.bytes), f"{s.marks:,}"]
+        if frozen:
+            told.append(f"{s.frozen_before:%F}" if s.frozen_before else "-")
+        table.add_row(s.table, *told)
     console.print(table)
 
 
