@@ -89,27 +89,68 @@ def holdings(
     names = _names(admin, config)
     states = topics.states(admin, names) if names else {}
     wanted = set(rows)
-    found = []
+    found: list[Holding] = []
     consumer = Consumer(
-        {**broker_config(config.bootstrap_servers), "group.id": "loom-erasure", "enable.auto.commit": False}
+        {
+            **broker_config(config.bootstrap_servers),
+            "group.id": "loom-erasure",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 50,
+        }
     )
     try:
+        scans = []
         for name, state in states.items():
             for partition, (low, high) in ({} if state is None else state.ranges).items():
                 place = known.get(f"{name.removeprefix(f'{config.topic_prefix}.')}/{partition}")
                 if low >= high or not _may_hold(erasure, partition, len(state.ranges) if state else 1, place):
                     continue
-                holding = _look(consumer, erasure, (name, partition), (low, high), place, wanted)
-                if holding is not None:
-                    holding.waits = _waits(connection, config, holding)
-                    found.append(holding)
-                    progress("Kafka", len(found))
+                start = _start(consumer, erasure, (name, partition), low, high)
+                if high - start > SCAN_LIMIT:
+                    first = start if place is None else max(low, int(place["first"]))
+                    found.append(Holding(name, partition, first, high - 1, None, high - low, erasure.asked_at))
+                elif start < high:
+                    scans.append(_Scan(name, partition, low, high, start))
+        _read(consumer, erasure, scans, wanted, progress)
     except KafkaException as error:
         raise DependencyError(f"broker: {error.args[0].str()}") from error
     finally:
         consumer.close()
+    found += [holding for scan in scans if (holding := scan.holding()) is not None]
+    for holding in found:
+        holding.waits = _waits(connection, config, holding)
     _until(admin, found)
-    return found
+    return sorted(found, key=lambda h: (h.topic, h.partition))
+
+
+@dataclass(slots=True)
+class _Scan:
+    """A partition that is read from `at` to `high`, and what was found in it."""
+
+    topic: str
+    partition: int
+    low: int
+    high: int
+    at: int
+    records: int = 0
+    first: int = 0
+    last: int = 0
+    last_ms: int = 0
+
+    def take(self, offset: int, accepted_ms: int) -> None:
+        """This record is of the erasure."""
+        self.first = offset if not self.records else self.first
+        self.records += 1
+        self.last = offset
+        self.last_ms = max(self.last_ms, accepted_ms)
+
+    def holding(self) -> Holding | None:
+        """What it holds; None when that is nothing."""
+        if not self.records:
+            return None
+        others = self.last + 1 - self.low - self.records
+        moment = datetime.fromtimestamp(self.last_ms / 1000, UTC)
+        return Holding(self.topic, self.partition, self.first, self.last, self.records, others, moment)
 
 
 def remove(
@@ -169,23 +210,6 @@ def _may_hold(erasure: Erasure, partition: int, partitions: int, place: Mapping[
     return not devices or place is not None or partition in keyed
 
 
-def _look(
-    consumer: Consumer,
-    erasure: Erasure,
-    where: tuple[str, int],
-    ends: tuple[int, int],
-    place: Mapping[str, Any] | None,
-    rows: set[str],
-) -> Holding | None:
-    """Read the partition and tell what it holds; of one that is too long, what is known without reading."""
-    low, high = ends
-    start = _start(consumer, erasure, where, low, high)
-    if high - start > SCAN_LIMIT:
-        first = start if place is None else max(low, int(place["first"]))
-        return Holding(*where, first, high - 1, None, high - low, erasure.asked_at)
-    return _read(consumer, erasure, where, start, high, low, rows)
-
-
 def _start(consumer: Consumer, erasure: Erasure, where: tuple[str, int], low: int, high: int) -> int:
     """The first offset that may hold something."""
     since = erasure.scope.since
@@ -196,37 +220,37 @@ def _start(consumer: Consumer, erasure: Erasure, where: tuple[str, int], low: in
     return max(low, found.offset) if found.offset >= 0 else high
 
 
-def _read(
-    consumer: Consumer, erasure: Erasure, where: tuple[str, int], start: int, high: int, low: int, rows: set[str]
-) -> Holding | None:
-    name, partition = where
-    offsets: list[int] = []
-    last_ms = 0
-    consumer.assign([TopicPartition(name, partition, start)])
+def _read(consumer: Consumer, erasure: Erasure, scans: Sequence[_Scan], rows: set[str], progress: Progress) -> None:
+    """Read the partitions, all of them at once."""
+    reading = {(s.topic, s.partition): s for s in scans}
+    if not reading:
+        return
+    consumer.assign([TopicPartition(s.topic, s.partition, s.at) for s in scans])
     deadline = time.monotonic() + _TIMEOUT
-    at = start
-    while at < high:
-        got = consumer.consume(min(_AT_ONCE, high - at), _WAIT)
+    read = 0
+    while reading:
+        got = consumer.consume(min(_AT_ONCE, sum(s.high - s.at for s in reading.values())), _WAIT)
         for message in got:
             if (error := message.error()) is not None:
                 raise KafkaException(error)
-            at = int(message.offset() or 0) + 1
-            if at <= high and _mine(erasure, message, rows):
-                offsets.append(at - 1)
-                last_ms = max(last_ms, message.timestamp()[1])
+            scan = reading.get((str(message.topic()), int(message.partition() or 0)))
+            offset = int(message.offset() or 0)
+            if scan is not None and offset < scan.high:
+                scan.at = offset + 1
+                if _mine(erasure, message, rows):
+                    scan.take(offset, message.timestamp()[1])
         if got:
             deadline = time.monotonic() + _TIMEOUT
+            read += len(got)
+            progress("records of Kafka", read)
         else:
-            (position,) = consumer.position([TopicPartition(name, partition)])
-            at = max(at, position.offset)
+            # The last offsets may hold no record.
+            for place in consumer.position([TopicPartition(*where) for where in reading]):
+                reading[place.topic, place.partition].at = max(reading[place.topic, place.partition].at, place.offset)
             if time.monotonic() > deadline:
-                raise DependencyError(f"broker: {name}[{partition}] gave nothing from offset {at} for {_TIMEOUT:g} s")
-    if not offsets:
-        return None
-    others = offsets[-1] + 1 - low - len(offsets)
-    return Holding(
-        name, partition, offsets[0], offsets[-1], len(offsets), others, datetime.fromtimestamp(last_ms / 1000, UTC)
-    )
+                where = ", ".join(f"{t}[{p}] from offset {s.at}" for (t, p), s in reading.items())
+                raise DependencyError(f"broker: nothing came for {_TIMEOUT:g} s of {where}")
+        reading = {where: scan for where, scan in reading.items() if scan.at < scan.high}
 
 
 def _mine(erasure: Erasure, message: Any, rows: set[str]) -> bool:

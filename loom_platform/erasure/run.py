@@ -68,8 +68,8 @@ class Erased:
     again: list[tuple[str, str, str]] = field(default_factory=list)
 
 
-def connect(database_url: str) -> Connection:
-    """The owner's connection; raises DependencyError, and ErasureError when another erasure is at work."""
+def reading(database_url: str) -> Connection:
+    """The owner's connection, to look; raises DependencyError, and ErasureError where the tables are missing."""
     try:
         connection = psycopg.connect(
             database_url, autocommit=True, application_name="loom erase", connect_timeout=5, options=_OPTIONS
@@ -78,6 +78,16 @@ def connect(database_url: str) -> Connection:
         raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error
     # Plans for the values that are given leave out the days that those do not touch.
     connection.prepare_threshold = None
+    row = connection.execute("SELECT to_regclass('erasure_work')").fetchone()
+    if row is None or row[0] is None:
+        connection.close()
+        raise ErasureError("the database has no table for erasures yet; run: loom db migrate")
+    return connection
+
+
+def connect(database_url: str) -> Connection:
+    """The owner's connection, to erase; raises as `reading`, and ErasureError when another erasure is at work."""
+    connection = reading(database_url)
     row = connection.execute(_ALONE).fetchone()
     if row is None or not row[0]:
         connection.close()
@@ -214,6 +224,23 @@ def _kafka(connection: Connection, erasure: Erasure, place: Place) -> list[Holdi
     known = ledger.noted(connection, erasure, "kafka")
     noted = [name.partition("/")[2] for name in ledger.noted(connection, erasure, "row")]
     return kafka.holdings(connection, place.config, erasure, known, noted, place.progress)
+
+
+def remove_now(connection: Connection, done: Erased, place: Place, patience: timedelta) -> list[Holding]:
+    """Remove from Kafka what it holds, once every stage has read it; what could not be removed. The proof says so."""
+    left = kafka.remove(connection, place.config, done.held, patience=patience, progress=place.progress)
+    gone = [holding for holding in done.held if holding not in left]
+    proved = dict(done.erasure.proof or {})
+    still = kafka.holdings(connection, place.config, done.erasure, {}, [])
+    proved["removed_from_kafka"] = [holding.as_json() for holding in gone]
+    proved["kafka"] = [holding.as_json() for holding in still]
+    ledger.amend(connection, done.erasure, proved)
+    return left
+
+
+def again(connection: Connection, erasure: Erasure) -> Erasure:
+    """The erasure as the ledger has it now."""
+    return ledger.again(connection, erasure)
 
 
 def compute_again(connection: Connection, erasure: Erasure, place: Place, stop: threading.Event) -> list[str]:

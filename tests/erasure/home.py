@@ -136,8 +136,9 @@ class Home:
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
             tables = connection.execute(
                 "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
-                "WHERE a.attname = 'device_id' AND c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition "
-                "ORDER BY 1"
+                "WHERE a.attname = 'device_id' AND c.relnamespace = 'public'::regnamespace "
+                "AND c.relkind IN ('r', 'p', 'v') "
+                "AND NOT c.relispartition ORDER BY 1"
             ).fetchall()
             for (name,) in tables:
                 query = sql.SQL("SELECT * FROM {} AS t WHERE device_id = %s ORDER BY t::text").format(

@@ -1,6 +1,5 @@
 """A device as a whole: nothing of it is left anywhere, and of others everything."""
 
-
 import pytest
 
 from loom_contracts.topics.device import GPS_RAW
