@@ -11,6 +11,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("db", "db"),
     ("lag", None),
     ("recompute", None),
+    ("replay", None),
     ("explain", None),
     ("offsets", "offsets"),
     ("deadletters", "deadletters"),
@@ -28,6 +29,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("export", "export"),
     ("backup", None),
     ("importing", None),
+    ("erase", "erase"),
 )
 
 app = typer.Typer(
