@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 import obstore
@@ -17,12 +17,17 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 from loom_models.errors import DependencyError
 from loom_platform.blobs.errors import BlobUrlError
 
+if TYPE_CHECKING:
+    from obstore.store import RetryConfig
+
 SCHEMES: Final = ("file", "s3", "gs", "az", "memory")
 _LISTED: Final = 1_000
 _AT_ONCE: Final = 8
 _LASTING_DEPTH: Final = 1
 """A directory of a kind of body is never removed, so it is synced once; a device's may go, and come again."""
 _GONE: Final = (FileNotFoundError, NotFoundError)
+# The default is to try for three minutes, and a batch's transaction waits for it. The stage itself tries again.
+_RETRIES: "Final[RetryConfig]" = {"max_retries": 3, "retry_timeout": timedelta(seconds=20)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,8 @@ class Objects:
         """What is under `key`; None when nothing is."""
         try:
             return bytes(obstore.get(self._store, key).bytes())
-        except (*_GONE, ValueError):
+        except (*_GONE, ValueError) as error:
+            self._require_store(error)
             return None
         except (BaseError, OSError) as error:
             raise DependencyError(f"object store {self.url} did not give {key}: {_short(error)}") from error
@@ -76,7 +82,8 @@ class Objects:
         """What `key` is, without its bytes; None when nothing is there."""
         try:
             meta = obstore.head(self._store, key)
-        except (*_GONE, ValueError):
+        except (*_GONE, ValueError) as error:
+            self._require_store(error)
             return None
         except (BaseError, OSError) as error:
             raise DependencyError(f"object store {self.url} did not tell of {key}: {_short(error)}") from error
@@ -84,11 +91,13 @@ class Objects:
 
     def list(self, prefix: str = "") -> Iterator[Sequence[Found]]:
         """All objects below `prefix` (whole directories), some at a time."""
+        if self._root is not None and not self._root.exists():
+            raise DependencyError(f"object store {self.url} is not there: no such directory")
         try:
             for batch in obstore.list(self._store, prefix or None, chunk_size=_LISTED):
                 yield [Found(m["path"], m["size"], m["last_modified"]) for m in batch]
-        except _GONE:
-            return
+        except _GONE as error:
+            self._require_store(error)
         except (BaseError, OSError) as error:
             raise DependencyError(f"object store {self.url} did not list {prefix}/: {_short(error)}") from error
 
@@ -101,6 +110,11 @@ class Objects:
                 told = place.stat()
                 written_at = datetime.fromtimestamp(told.st_mtime, UTC)
                 yield Found(str(place.relative_to(self._root)), told.st_size, written_at)
+
+    def _require_store(self, error: Exception) -> None:
+        """Raise DependencyError when not only an object is missing, but the whole store: a disk not mounted, say."""
+        if (self._root is not None and not self._root.exists()) or "NoSuchBucket" in str(error):
+            raise DependencyError(f"object store {self.url} is not there: {_short(error)}") from error
 
     def _put(self, key: str, data: bytes, afresh: bool) -> None:
         try:
@@ -140,8 +154,8 @@ class Objects:
                 return
             for key in keys:
                 _unlink(self._root, key)
-        except _GONE:
-            return
+        except _GONE as error:
+            self._require_store(error)
         except (BaseError, OSError) as error:
             raise DependencyError(f"object store {self.url} did not remove {keys[0]}..: {_short(error)}") from error
 
@@ -160,7 +174,7 @@ def _open(url: str) -> tuple[ObjectStore, Path | None]:
             raise BlobUrlError(f"object store URL {url!r}: write an absolute path, as in file:///var/lib/loom/blobs")
         return LocalStore(root, mkdir=True), root
     try:
-        return from_url(url), None
+        return from_url(url, retry_config=_RETRIES), None
     except (BaseError, ValueError) as error:
         raise BlobUrlError(f"object store URL {url!r}: {_short(error)}") from error
 

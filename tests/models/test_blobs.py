@@ -88,6 +88,17 @@ def test_a_store_that_is_away_is_a_dependency_error(tmp_path: Path) -> None:
         blobs.put(b"body", device_id="phone", kind="audio")
 
 
+def test_a_disk_that_is_not_mounted_is_no_missing_body(tmp_path: Path) -> None:
+    blobs = local(f"{tmp_path}/disk")
+    ref = blobs.put(b"body", device_id="phone", kind="audio").ref
+    (tmp_path / "disk").rename(tmp_path / "away")
+    for ask in (lambda: blobs.get(ref), lambda: blobs.exists(ref), blobs.usage):
+        with pytest.raises(DependencyError, match="disk"):
+            ask()
+    (tmp_path / "away").rename(tmp_path / "disk")
+    assert blobs.get(ref) == b"body"
+
+
 @pytest.mark.parametrize("device", ["", "../..", "a/b", "x" * 65])
 def test_what_is_no_device_gets_no_body(blobs: Blobs, device: str) -> None:
     with pytest.raises(ValueError, match="device_id"):
