@@ -37,7 +37,11 @@ NOT_IMPORTED: Final[dict[str, str]] = {
     STAGE_PROMOTIONS.name: "taken from the log of promotions",
 }
 """Tables of an export that an import reads nothing from, each with its reason."""
-_OPTIONS: Final = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off -c timezone=UTC"
+_OPTIONS: Final = (
+    "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off -c timezone=UTC "
+    # rows may belong to days that TimescaleDB has compressed; elsewhere it is a name and nothing more
+    "-c timescaledb.max_tuples_decompressed_per_dml_transaction=0"
+)
 _ONE_AT_A_TIME: Final = "SELECT pg_try_advisory_lock(hashtext('loom-import'))"
 _REVISIONS: Final = """
 SELECT setval('georegion_revisions', greatest(max(g.revision), max(s.last_value)))
@@ -173,8 +177,8 @@ def _file(connection: Connection, table: Exported, rows: ParquetRows, of_day: st
     with connection.transaction():
         staging.heed_erasures(connection, table, rows)
         staging.lock_stages(connection, rows)
-        if of_day is not None:
-            day = date.fromisoformat(of_day)
+        day = None if of_day is None else date.fromisoformat(of_day)
+        if day is not None:
             connection.execute("SELECT loom_ensure_partitions(%s, %s, %s)", (table.name, day, day))
             new = None if moved else staging.copy_day(connection, table, rows, day)
             if new is not None:
@@ -188,7 +192,7 @@ def _file(connection: Connection, table: Exported, rows: ParquetRows, of_day: st
         if moved:
             staging.move_refs(connection, table)
         staging.settle(connection, table)
-        new = staging.insert(connection, table, rows.columns)
-        if new and of_day is not None:
+        new = staging.insert(connection, table, rows.columns, day)
+        if new and day is not None:
             frozen.mark(connection, table.name, rows)
         return new
