@@ -256,7 +256,7 @@ DECLARE
 BEGIN
     SELECT (loom_rollup_columns(target))[1:2 + json_array_length(r.dimensions)] INTO keys FROM rollup_tables r WHERE r.table_name = target;
     SELECT string_agg(CASE WHEN c LIKE '%\_sum' THEN
-                          format('NOT coalesce(abs(t.%1$I - f.%1$I) <= 1e-9 * greatest(abs(t.%1$I), abs(f.%1$I), f.samples * greatest(abs(f.%2$I), abs(f.%3$I))), '
+                          format('NOT coalesce(abs(t.%1$I - f.%1$I) <= 1e-9 * greatest(1e-290, abs(t.%1$I), abs(f.%1$I), f.samples * greatest(abs(f.%2$I), abs(f.%3$I))), '
                                  't.%1$I IS NULL AND f.%1$I IS NULL)', c, left(c, -3) || 'min', left(c, -3) || 'max')
                       ELSE format('t.%1$I IS DISTINCT FROM f.%1$I', c) END, ' OR ')
     INTO unequal FROM unnest(loom_rollup_columns(target)) c;
