@@ -11,9 +11,11 @@ import pytest
 
 from loom_contracts.topics.device import ACCELEROMETER_RAW
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
+from loom_platform.roles.limits import Role
 from loom_platform.rollups import mark, refresh
 from loom_platform.rollups.status import differences
 from loom_platform.stream.api import StreamConfig, recompute
+from tests.logins import login
 from tests.rollups.rows import WINDOWS, Row, roll_up, told, write
 
 pytestmark = pytest.mark.integration
@@ -86,3 +88,14 @@ def test_windows_that_are_superseded_leave_their_roll_ups(
     refresh(connection)
     right()
     assert shown(connection) < more
+
+
+@pytest.mark.parametrize("role", [Role.STREAM, Role.READ], ids=str)
+def test_who_may_read_them(connection: psycopg.Connection[Any], database_url: str, role: Role) -> None:
+    with connection.transaction():
+        write(connection, SAMPLES, samples(10, NOON))
+    with login(database_url, role) as url, psycopg.connect(url, autocommit=True) as reader:
+        for pending in (True, False):
+            assert [n["samples"] for n in told(reader, SAMPLES, "minute", [DEVICE]).values()] == [10], pending
+            refresh(connection)
+        assert told(reader, WINDOWS, "hour", [DEVICE], "_current") == {}
