@@ -29,6 +29,7 @@ from loom_ingest.direct import IngestApp, direct_routes
 from loom_ingest.document import completed
 from loom_ingest.errors import ApiError
 from loom_ingest.limits import RateLimits
+from loom_ingest.lineage.reading import Lineage
 from loom_ingest.logging import configure_logging
 from loom_ingest.methods import Methods, MethodsMiddleware
 from loom_ingest.metrics import Metrics
@@ -36,7 +37,18 @@ from loom_ingest.middleware import RequestMiddleware, refuse
 from loom_ingest.openapi import hoist_definitions
 from loom_ingest.producer import Producer
 from loom_ingest.retries import Retries
-from loom_ingest.routers import audio, devices, digital, images, os_events, sensor, service, surroundings, system
+from loom_ingest.routers import (
+    audio,
+    devices,
+    digital,
+    images,
+    lineage,
+    os_events,
+    sensor,
+    service,
+    surroundings,
+    system,
+)
 from loom_ingest.routers.documentation import add_documentation
 from loom_ingest.server.guard import Guard
 from loom_ingest.settings import Settings, load_settings
@@ -134,7 +146,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     app.state.homeassistant = Phones(database)
     app.state.owntracks_secrets = Secrets(settings.owntracks_secrets_file)
     app.state.activitywatch = watch
-    routers = [*SENDING, *CLIENTS, audio.streams, system.information, devices.router, service.router]
+    app.state.lineage = Lineage(database)
+    routers = [*SENDING, *CLIENTS, audio.streams, system.information, devices.router, lineage.router, service.router]
     if settings.enable_health_checks:
         routers.append(service.probes)
     if settings.enable_metrics:

@@ -79,6 +79,7 @@ MEANINGS: Final[dict[Code, Meaning]] = {
     Code.DEVICE_NOT_REGISTERED: Meaning((403,), "The device is not registered", "Register it: POST /devices."),
     Code.DEVICE_NOT_FOUND: Meaning((404,), "There is no such device", "Look for it: GET /devices."),
     Code.DEVICE_EXISTS: Meaning((409,), "The device is registered already", "Change it: PATCH /devices/{device_id}."),
+    Code.ROW_NOT_FOUND: Meaning((404,), "There is no such row", "Ask later; `loom lag` and the dead letters tell why."),
     Code.BUCKET_NOT_FOUND: Meaning((404,), "ActivityWatch: there is no such bucket", "Make it first, as watchers do."),
     Code.EVENT_NOT_FOUND: Meaning((404,), "ActivityWatch: there is no such event", "Look for it in its bucket."),
     Code.FORCE_REQUIRED: Meaning((401,), "ActivityWatch: deleting asks for more", "Say it: `?force=1`."),

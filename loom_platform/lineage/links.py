@@ -1,54 +1,5 @@
-"""Which rows of its source a derived row was made from: one link for each stage that derives.
+"""The links are part of the contract, since the ingest service explains rows too."""
 
-The engine keeps one `source_message_id` in every derived row; a window or a segment was made from many. How those are
-found again is the stage's own knowledge, written here once in SQL: `up` from a derived row to its sources, `down` from
-a source to what was derived. Parameters are the columns of the row that one starts from.
-"""
+from loom_contracts.lineage import LINKS, Link
 
-from dataclasses import dataclass
-from typing import Final
-
-from loom_contracts.topic import Topic
-from loom_contracts.topics.device import ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED, AUDIO_RAW, GPS_RAW
-from loom_contracts.topics.location import GEOREGION_DETECTED
-from loom_contracts.topics.media import VAD_FILTERED
-
-
-@dataclass(frozen=True)
-class Link:
-    """`up` is a condition on rows `r` of `source`, `down` one on rows `r` of `sink`; both keep to few partitions."""
-
-    sink: Topic
-    source: Topic
-    up: str
-    down: str
-
-
-LINKS: Final[tuple[Link, ...]] = (
-    Link(
-        GEOREGION_DETECTED,
-        GPS_RAW,
-        "r.timestamp IN (%(timestamp)s, %(previous_timestamp)s) "
-        "AND r.message_id IN (%(source_message_id)s, %(previous_message_id)s)",
-        "r.device_id = %(device_id)s AND (r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s OR "
-        "r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '1 day' "
-        "AND r.previous_message_id = %(message_id)s)",
-    ),
-    Link(
-        ACCELEROMETER_WINDOWED,
-        ACCELEROMETER_RAW,
-        "r.device_id = %(device_id)s AND r.timestamp >= %(timestamp)s AND r.timestamp < %(window_end)s",
-        # A window is no longer than an hour; without the bound every partition would be searched.
-        "r.device_id = %(device_id)s AND r.timestamp <= %(timestamp)s "
-        "AND r.timestamp > %(timestamp)s - interval '1 hour' AND r.window_end > %(timestamp)s",
-    ),
-    Link(
-        VAD_FILTERED,
-        AUDIO_RAW,
-        # A chunk holds up to a minute, and speech may begin at its end.
-        "r.device_id = %(device_id)s AND r.timestamp >= %(timestamp)s - interval '61 seconds' "
-        "AND r.timestamp <= %(segment_end)s AND %(source_message_ids)s::jsonb ? r.message_id::text",
-        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '1 day' "
-        "AND %(timestamp)s + interval '61 seconds' AND r.source_message_ids ? %(message_id)s::text",
-    ),
-)
+__all__ = ["LINKS", "Link"]

@@ -1,0 +1,68 @@
+"""Which rows of its source a derived row was made from: one link for each stage that derives; and what explains a row.
+
+The engine keeps one `source_message_id` in every derived row; a window or a segment was made from many. How those are
+found again is the stage's own knowledge, written here once in SQL: `up` from a derived row to its sources, `down` from
+a source to what was derived. Parameters are the columns of the row that one starts from.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from loom_contracts.topic import Topic
+from loom_contracts.topics.device import ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED, AUDIO_RAW, GPS_RAW
+from loom_contracts.topics.location import GEOREGION_DETECTED
+from loom_contracts.topics.media import VAD_FILTERED
+
+
+@dataclass(frozen=True)
+class Link:
+    """`up` is a condition on rows `r` of `source`, `down` one on rows `r` of `sink`; both keep to few partitions."""
+
+    sink: Topic
+    source: Topic
+    up: str
+    down: str
+
+
+LINKS: Final[tuple[Link, ...]] = (
+    Link(
+        GEOREGION_DETECTED,
+        GPS_RAW,
+        "r.timestamp IN (%(timestamp)s, %(previous_timestamp)s) "
+        "AND r.message_id IN (%(source_message_id)s, %(previous_message_id)s)",
+        "r.device_id = %(device_id)s AND (r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s OR "
+        "r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '1 day' "
+        "AND r.previous_message_id = %(message_id)s)",
+    ),
+    Link(
+        ACCELEROMETER_WINDOWED,
+        ACCELEROMETER_RAW,
+        "r.device_id = %(device_id)s AND r.timestamp >= %(timestamp)s AND r.timestamp < %(window_end)s",
+        # A window is no longer than an hour; without the bound every partition would be searched.
+        "r.device_id = %(device_id)s AND r.timestamp <= %(timestamp)s "
+        "AND r.timestamp > %(timestamp)s - interval '1 hour' AND r.window_end > %(timestamp)s",
+    ),
+    Link(
+        VAD_FILTERED,
+        AUDIO_RAW,
+        # A chunk holds up to a minute, and speech may begin at its end.
+        "r.device_id = %(device_id)s AND r.timestamp >= %(timestamp)s - interval '61 seconds' "
+        "AND r.timestamp <= %(segment_end)s AND %(source_message_ids)s::jsonb ? r.message_id::text",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '1 day' "
+        "AND %(timestamp)s + interval '61 seconds' AND r.source_message_ids ? %(message_id)s::text",
+    ),
+)
+
+EXPLAINED: Final[frozenset[str]] = frozenset(
+    {"timestamp", "message_id", "device_id", "trace_id", "span_id", "source_message_id", "source_message_ids",
+     "previous_message_id", "previous_timestamp", "window_end", "segment_end", "stage", "stage_version",
+     "run_id", "kafka_partition", "kafka_offset", "received_at", "stored_at", "computed_at", "superseded_at"}
+)  # fmt: skip
+"""Columns that tell where a row came from and what came of it, and not what it says."""
+OF_A_BODY: Final = ("_ref", "_sha256", "_size_bytes")
+"""Endings of the columns that tell where a stored body lies."""
+
+
+def explained(topic: Topic) -> tuple[str, ...]:
+    """The columns of the topic's table that explain a row, in the table's order."""
+    return tuple(c.name for c in topic.table.columns if c.name in EXPLAINED or c.name.endswith(OF_A_BODY))
