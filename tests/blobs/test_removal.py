@@ -1,5 +1,6 @@
 import random
 import threading
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -201,7 +202,7 @@ def test_any_order_of_putting_landing_forgetting_removing_and_sweeping(store: St
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
-            self.rows: dict[BlobRef, list[object]] = {}
+            self.rows: dict[BlobRef, list[uuid.UUID]] = {}
             self.destroyed: set[str] = set()
             self.bodies: dict[BlobRef, tuple[bytes, str]] = {}
 
@@ -227,7 +228,7 @@ def test_any_order_of_putting_landing_forgetting_removing_and_sweeping(store: St
             known = [blob for blob, of in self.rows.items() if of]
             if known:
                 blob = data.draw(st.sampled_from(known))
-                rows.forget(store.connection, self.rows[blob].pop())  # type: ignore[arg-type]
+                rows.forget(store.connection, self.rows[blob].pop())
                 store.blobs.remove_unreferenced(store.connection, [blob.ref])
 
         @rule()
@@ -245,7 +246,7 @@ def test_any_order_of_putting_landing_forgetting_removing_and_sweeping(store: St
             store.connection.execute("DELETE FROM device_audio_raw")
             store.blobs.sweep(store.connection, older_than=timedelta(0))
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Machine,
         settings=settings(
             max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
