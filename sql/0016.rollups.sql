@@ -26,9 +26,9 @@ CREATE TABLE rollup_marks (
 CREATE INDEX rollup_marks_device ON rollup_marks (table_name, device_id);
 COMMENT ON TABLE rollup_marks IS 'Stretches whose roll-ups are to be counted anew.';
 
--- A number that sums of many like it can hold; null for any other.
+-- A number that sums and means of many like it can hold; null for one that is too large, 0 for one that is too small.
 CREATE FUNCTION loom_countable(value float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN abs(value) <= 1e290 THEN value END
+    SELECT CASE WHEN abs(value) BETWEEN 1e-290 AND 1e290 THEN value WHEN abs(value) < 1e-290 THEN 0 END
 $$;
 
 -- A JSON number as float8; null when it is none, or one that float8 cannot hold.

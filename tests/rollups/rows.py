@@ -91,7 +91,7 @@ def counted(rollup: Rollup, rows: Iterable[Row], unit: Unit) -> dict[tuple[Any, 
 def _numbers(rollup: Rollup, members: Sequence[Row]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for measure in rollup.measures:
-        found = [n for row in members if (n := row.numbers.get(measure.name)) is not None]
+        found = [n if abs(n) >= 1e-290 else 0.0 for row in members if (n := row.numbers.get(measure.name)) is not None]
         name = measure.name
         if measure.optional:
             told[f"{name}_count"] = len(found)
