@@ -72,7 +72,7 @@ def _described(kept: "Storage") -> list[str]:
     lines = ["", engine]
     if kept.days:
         size = f"{kept.bytes / 1e6:,.1f} MB"
-        lines.append(f"{kept.first_day} to {kept.last_day}: {kept.days} days of tables, {size}")
+        lines.append(f"{kept.first_day} to {kept.last_day}: {kept.days} table-days, {size}")
         if kept.timescaledb:
             lines[-1] += f", {kept.compressed} compressed"
     if kept.missing_roles:
