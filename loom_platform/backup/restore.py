@@ -4,6 +4,7 @@ The databases are filled beside the ones that are there and take their places at
 off changes none of them and can be begun again. What is sent to the broker twice by then is stored once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -64,10 +65,23 @@ def check(source: Path, settings: Settings, keys: Path | None, progress: Progres
     return manifest
 
 
+def no_point(_: str) -> None:
+    """The default of `on_point`: do nothing."""
+
+
 def restore(
-    settings: Settings, source: Path, *, keys: Path | None = None, replace: bool = False, progress: Progress = silent
+    settings: Settings,
+    source: Path,
+    *,
+    keys: Path | None = None,
+    replace: bool = False,
+    progress: Progress = silent,
+    on_point: Callable[[str], None] = no_point,
 ) -> Restored:
     """Restore the backup in `source`; with `replace` in place of the data that is there.
+
+    `on_point` is called when the bodies are there (`bodies`), Loom's new database is (`filled`), Kafka has its records
+    (`resumed`), and Dagster's database has taken its place (`dagster`).
 
     Raises HasDataError when there is some and `replace` is not said, DamagedError for a backup that is not what it was,
     BackupError for what else stands in the way.
@@ -77,13 +91,17 @@ def restore(
         ensure_database(servers.database_url)
         _stop_unless_free(servers.database_url, replace)
         done.bodies = blobs.copy_in(settings.blobs, source, progress, done.manifest.blobs.count)
+        on_point("bodies")
         beside = postgres.beside(servers.database_url, postgres.database_of(servers.database_url) + _SUFFIX)
         _fill(beside, source, done.manifest, progress)
         with psycopg.connect(beside, autocommit=True) as connection:
             done.erased_again = ledger.carry_over(connection, servers.database_url, keys or source / folder.KEYS)
+        on_point("filled")
         done.kafka = resume(settings, servers.broker, source, beside, done.manifest, progress)
+        on_point("resumed")
         if done.manifest.dagster:
             _restore_dagster(servers, source, progress)
+        on_point("dagster")
         progress("taking its place", 0)
         postgres.swap(servers.database_url, postgres.database_of(beside))
         spool.copy_in(source / folder.SPOOL, settings.spool)

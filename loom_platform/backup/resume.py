@@ -6,7 +6,8 @@ from typing import Final
 
 import psycopg
 
-from loom_models.flows import STAGES
+from loom_contracts.errors import ContractError
+from loom_contracts.topics.registry import topic_on_broker
 from loom_platform.backup import folder, offsets, spool
 from loom_platform.backup.broker import Broker, add_partitions
 from loom_platform.backup.errors import BackupError
@@ -82,17 +83,18 @@ def _goes_on(entry: TopicEntry, state: TopicState) -> bool:
 
 
 def _topics(settings: Settings, broker: Broker, entries: tuple[TopicEntry, ...]) -> dict[str, TopicState]:
-    """The topics as they are on the broker, made where they are missing, with at least the partitions of the backup."""
+    """The backup's topics as they are on the broker, made where they are missing, with at least as many partitions."""
+    try:
+        known = [topic_on_broker(e.name, settings.kafka_topic_prefix) for e in entries]
+    except ContractError as error:
+        raise BackupError(f"the backup is of another Loom: {error}") from None
     create_topics(
         broker.bootstrap_servers,
         prefix=settings.kafka_topic_prefix,
         partitions=settings.kafka_default_partitions,
         replication_factor=settings.kafka_default_replication_factor,
-        stages=[stage.name for stage in STAGES],
+        topics=known,
     )
     add_partitions(broker.bootstrap_servers, {e.name: len(e.partitions) for e in entries})
     found = topics.states(admin_client(broker.bootstrap_servers), [e.name for e in entries])
-    missing = [name for name, state in found.items() if state is None]
-    if missing:
-        raise BackupError(f"topic {missing[0]} is not on the broker; this Loom does not know it")
     return {name: state for name, state in found.items() if state is not None}
