@@ -37,6 +37,7 @@ _CHECK: Final = timedelta(minutes=5)
 """How often a broker looks for what has passed its retention."""
 _LOOK_SECONDS: Final = 0.5
 _TIMEOUT: Final = 30.0
+_ANSWER: Final = 5.0
 _AT_ONCE: Final = 10_000
 _WAIT: Final = 0.2
 _PASSED: Final = "SELECT stage, next_offset FROM stream_offsets WHERE topic = %s AND partition = %s"
@@ -196,7 +197,7 @@ def remove(
 def _names(admin: AdminClient, config: StreamConfig) -> list[str]:
     """Loom's topics on the broker."""
     try:
-        there = admin.list_topics(timeout=10).topics
+        there = admin.list_topics(timeout=_ANSWER).topics
     except KafkaException as error:
         raise DependencyError(f"broker: {error.args[0].str()}") from error
     prefix = f"{config.topic_prefix}." if config.topic_prefix else ""

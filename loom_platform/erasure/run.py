@@ -7,6 +7,7 @@ piece), `cleared`, `removed`, `bodies`, `traces`, `proved`, `finished`.
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any, Final
@@ -26,6 +27,7 @@ from loom_platform.rollups import forget as forget_rollup
 from loom_platform.rollups import refresh
 from loom_platform.settings import Settings
 from loom_platform.stream.config import StreamConfig
+from loom_platform.stream.errors import DaysDroppedError
 from loom_platform.stream.recompute import recompute
 
 Connection = psycopg.Connection[Any]
@@ -250,7 +252,10 @@ def compute_again(connection: Connection, erasure: Erasure, place: Place, stop: 
     for stage, day, device in _again(connection, erasure):
         if stage in by_name:
             each = date.fromisoformat(day)
-            recompute(by_name[stage], each, each, place.config, on_report=lambda _: None, stop=stop, devices=[device])
+            # Where what it was made from has gone by retention, what was given from both sides stays erased.
+            with suppress(DaysDroppedError):
+                config, alone = place.config, [device]
+                recompute(by_name[stage], each, each, config, on_report=lambda _: None, stop=stop, devices=alone)
             if stop.is_set():
                 break
         else:

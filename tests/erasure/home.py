@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -28,7 +29,7 @@ from loom_platform.erasure import run
 from loom_platform.erasure.scope import Scope
 from loom_platform.rollups import refresh
 from loom_platform.settings import Settings, load_settings
-from loom_platform.stream.api import StreamConfig, run_stream
+from loom_platform.stream.api import StreamConfig, backlog, run_stream
 
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0) - timedelta(days=1)
 MINE, OTHER = "erase-me", "bystander"
@@ -104,11 +105,28 @@ class Home:
             )
             self.execute("INSERT INTO devices (device_id, name, registered_at) VALUES (%s, 'x', now())", device)
 
-    def drain(self, stages: Sequence[Stage] = RUNNING, idle: float = 1.0) -> None:
-        """Let the stages do what there is, then bring the roll-ups up to date."""
-        config = replace(self.config, idle_timeout=timedelta(seconds=idle), run_id=f"test-{uuid4()}")
+    def drain(self, stages: Sequence[Stage] = RUNNING) -> None:
+        """Let the stages do all that there is, then bring the roll-ups up to date."""
+        stop = threading.Event()
+        config = replace(self.config, idle_timeout=timedelta(minutes=2), run_id=f"test-{uuid4()}")
         landing = [s for s in STAGES if s.landing]
-        run_stream(stages, config, on_report=lambda _: None, stop=threading.Event(), landing_stages=landing)
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                run_stream(stages, config, on_report=lambda _: None, stop=stop, landing_stages=landing)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        deadline = time.monotonic() + 60
+        while not failed and any(lag.messages for lag in backlog(stages, self.config).values()):
+            assert time.monotonic() < deadline, "the stages did not come to the end"
+            time.sleep(0.05)
+        stop.set()
+        thread.join(30)
+        assert failed == []
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
             refresh(connection)
 
@@ -121,6 +139,11 @@ class Home:
         """What an erasure works on here."""
         assert self.config.blobs is not None
         return run.Place(self.settings, self.config, self.config.blobs, **{"settle": timedelta(0), **changes})
+
+    def close(self) -> None:
+        """Give the object store's connection back."""
+        assert self.config.blobs is not None
+        self.config.blobs.close()
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:

@@ -32,7 +32,8 @@ def test_nothing_is_left_of_it_and_everything_of_others(home: Home) -> None:
     assert done.again == []
 
 
-def test_what_kafka_still_holds_does_not_come_back(home: Home) -> None:
+def test_what_kafka_still_holds_does_not_come_back(own_home: Home) -> None:
+    home = own_home
     home.erase(Scope((MINE,)))
     new = message(GPS_RAW, MINE, 1_000)
     home.send(GPS_RAW, new)
