@@ -16,7 +16,8 @@ _UNPACKED = "timescaledb.max_tuples_decompressed_per_dml_transaction"
 
 _ENGINE = """
 SELECT current_setting('server_version'), (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'),
-       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb')
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'timescaledb'),
+       coalesce(current_setting('timescaledb.license', true) = 'timescale', false)
 """
 _DAYS = """
 SELECT count(DISTINCT t.table_name), count(d.day), count(d.day) FILTER (WHERE d.compressed), min(d.day), max(d.day),
@@ -36,6 +37,7 @@ class Storage:
     postgresql: str
     timescaledb: str | None
     timescaledb_available: bool
+    compressing: bool
     tables: int
     days: int
     compressed: int

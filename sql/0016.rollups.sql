@@ -118,7 +118,9 @@ $$;
 -- Makes the roll-ups of `target`: what is kept, and the views over it. What is in the table already is marked.
 CREATE FUNCTION loom_make_rollup(target text, condition text, dimensions json, measures json) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    hypertable boolean := (SELECT t.kind = 'hypertable' FROM timeseries_tables t WHERE t.table_name = target);
+    -- the Apache edition of TimescaleDB has no continuous aggregates
+    hypertable boolean := coalesce(current_setting('timescaledb.license', true), '') <> 'apache'
+                          AND (SELECT t.kind = 'hypertable' FROM timeseries_tables t WHERE t.table_name = target);
     size text;
     kept text;
     view text;

@@ -64,7 +64,8 @@ def status_command(as_json: Annotated[bool, typer.Option("--json", help="Print J
 def _described(kept: "Storage") -> list[str]:
     engine = f"PostgreSQL {kept.postgresql}"
     if kept.timescaledb:
-        engine += f" with TimescaleDB {kept.timescaledb}: {kept.tables} hypertables, compressed after 7 days"
+        engine += f" with TimescaleDB {kept.timescaledb}: {kept.tables} hypertables"
+        engine += ", compressed after 7 days" if kept.compressing else "; its Apache edition compresses nothing"
     else:
         engine += f": {kept.tables} tables in day partitions"
         if kept.timescaledb_available:
