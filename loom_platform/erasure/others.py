@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import psycopg
 from psycopg import sql
 
+from loom_contracts.topics.registry import LANDED
 from loom_models.speech import restore
 from loom_models.stages.vad_filtered import STAGE_NAME as SILERO
 from loom_platform.blobs import destroy_key
@@ -234,8 +235,8 @@ def _overlaps(erasure: Erasure, heard: tuple[datetime, datetime] | None, updated
 
 def _end_timers(connection: Connection, erasure: Erasure, device: str | None, stage: str | None) -> None:
     """The timers of a device's stage; without one those of the scope: a window's is called by its start."""
-    # One that is not due yet is of records from before the erasure only when that begins.
-    due = erasure.asked_at if erasure.cleared_at else END
+    # Later, one that is not due yet may be of newer records.
+    due = erasure.asked_at if erasure.cleared_at and _sends_on(connection, erasure) else END
     for name, version, owner, key in connection.execute(_TIMERS.encode(), erasure.values | {"due": due}).fetchall():
         if device is not None:
             concerned = (owner, name) == (device, stage)
@@ -246,6 +247,17 @@ def _end_timers(connection: Connection, erasure: Erasure, device: str | None, st
         if concerned:
             done = connection.execute(_TIMER, (name, version, owner, key)).rowcount
             ledger.add(connection, erasure, "stream_timers", done)
+
+
+def _sends_on(connection: Connection, erasure: Erasure) -> bool:
+    """Whether there is any landed row of the devices, so that a stage may be waiting for them."""
+    query = sql.SQL(" UNION ALL ").join(
+        sql.SQL("(SELECT 1 FROM {} WHERE {} LIMIT 1)").format(
+            sql.Identifier(topic.table.name), erasure.scope.of_device()
+        )
+        for topic in LANDED
+    )
+    return connection.execute(sql.SQL("{} LIMIT 1").format(query)).fetchone() is not None
 
 
 def rollups_left(connection: Connection, erasure: Erasure, view: str, table: str, size: str) -> int:

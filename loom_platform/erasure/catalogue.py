@@ -1,0 +1,43 @@
+"""Which tables can hold something of a device, and what becomes of each. A test holds this against the live schema."""
+
+from typing import Final
+
+from loom_contracts.topics.registry import DERIVED, LANDED
+from loom_platform.erasure.others import OTHERS
+
+TREATED: Final[frozenset[str]] = frozenset(
+    {
+        *(topic.table.name for topic in (*LANDED, *DERIVED)),
+        *(other.table for other in OTHERS),
+        "processing_errors",
+        "places_visited",
+        "stream_state",
+        "stream_timers",
+        "recompute_progress",
+        "recompute_confirmed",
+        "device_keys",
+        "stage_pauses",
+        "rollup_marks",
+    }
+)
+"""Tables whose rows an erasure deletes, changes or computes again. What is kept of roll-ups is not named: by table."""
+
+LEFT: Final[dict[str, str]] = {
+    "erasures": "the ledger: without the scope nothing could be erased again after a restore",
+    "erasure_work": "what an erasure has still to do; empty when it is done",
+    "audit_log": "a chain that nothing can be taken out of: what was done to devices and keys, never what they sent",
+    "api_keys": "what the person gave out; `loom keys revoke` ends one",
+    "georegions": "places that the person saved",
+    "stream_offsets": "offsets, of all devices together",
+    "stream_leases": "which run holds a stage",
+    "stage_versions": "what ran, not on what",
+    "stage_promotions": "what is shown",
+    "stage_promotion_log": "what was shown",
+    "retention_defaults": "how long things are kept",
+    "retention_rules": "how long the person wants things to be kept",
+    "retention_drops": "which days were dropped, with how many rows of all devices together",
+    "timeseries_tables": "how the database keeps its tables",
+    "rollup_tables": "which tables have roll-ups",
+    "migration_checksums": "how the database came to its schema",
+}
+"""Tables that an erasure leaves as they are, each with its reason."""
