@@ -69,7 +69,7 @@ def _stream(
     stages: Sequence[Stage],
     landing_stages: Sequence[Stage],
 ) -> None:
-    reporter = Reporter(lambda events: _tell(context, events))
+    reporter = Reporter(lambda events: _tell(context, events), api_url=platform.api_url())
     base = timedelta(seconds=platform.settings().stream_idle_timeout_seconds)
     config = platform.stream_config(context.run.run_id, idle_timeout=idle_timeout(base, _opened_lately(context, group)))
 
@@ -95,7 +95,8 @@ def _recompute(
     first, last = date.fromisoformat(keys.start), date.fromisoformat(keys.end)
     config = platform.stream_config(context.run.run_id)
     for stage in stages:
-        done: dict[Topic, Pending] = {sink: Pending(stage.name, stage.version, sink) for sink in stage.sinks}
+        api = platform.api_url()
+        done: dict[Topic, Pending] = {s: Pending(stage.name, stage.version, s, api_url=api) for s in stage.sinks}
         reports: list[StageReport] = []
         with stop_on_interrupt() as stop:
             recompute(
@@ -116,8 +117,8 @@ def _recompute(
             if asset_key(sink) not in context.selected_asset_keys:
                 continue
             for partition in context.partition_keys:
-                rows = pending.rows_by_day.get(date.fromisoformat(partition), 0)
-                metadata = pending.metadata(rows)
+                day = date.fromisoformat(partition)
+                metadata = pending.metadata(pending.rows_by_day.get(day, 0), day)
                 if wanted.devices:
                     metadata["devices"] = dg.MetadataValue.text(", ".join(wanted.devices))
                 context.add_asset_metadata(metadata, asset_key(sink), partition)

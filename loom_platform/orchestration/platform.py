@@ -39,6 +39,12 @@ class Platform:
             blobs=open_blobs(settings, settings.stream_url),
         )
 
+    def api_url(self) -> str:
+        """Where a browser on this machine reaches the ingest API."""
+        settings = self.settings()
+        host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
     @contextmanager
     def connect(self, what: str, role: Role = Role.MIGRATE) -> Iterator[psycopg.Connection[Any]]:
         """A connection to Loom's database for a short task, as `role`; the owner's unless it is told.

@@ -24,7 +24,8 @@ GROWTH = 4
 class Pending:
     """What one stage did to one sink since it was last told.
 
-    Latencies of several reports are joined: the mean p50 by records, the worst p95 and p99.
+    Latencies of several reports are joined: the mean p50 by records, the worst p95 and p99. `api_url` is where the
+    ingest service is, which explains rows; without it nothing links there.
     """
 
     stage: str
@@ -39,6 +40,7 @@ class Pending:
     records: int = 0
     dead_letters: int = 0
     batches: int = 0
+    api_url: str = ""
 
     def add(self, report: StageReport) -> None:
         """Count one more report."""
@@ -60,12 +62,15 @@ class Pending:
     def materializations(self) -> Iterator[dg.AssetMaterialization]:
         """One for each event-day that has rows."""
         for day, rows in sorted(self.rows_by_day.items()):
-            yield dg.AssetMaterialization(asset_key(self.sink), partition=day.isoformat(), metadata=self.metadata(rows))
+            yield dg.AssetMaterialization(
+                asset_key(self.sink), partition=day.isoformat(), metadata=self.metadata(rows, day)
+            )
 
-    def metadata(self, rows: int) -> dict[str, dg.MetadataValue]:
+    def metadata(self, rows: int, day: date) -> dict[str, dg.MetadataValue]:
         """Numbers, so that the UI plots them; `rows` are the day's, the rest is of the whole interval.
 
-        `offsets` gives the range of each partition, `next_offset` their sum, which only grows.
+        `offsets` gives the range of each partition, `next_offset` their sum, which only grows. `explain` leads to where
+        the day's newest row came from and what came of it.
         """
         numbers: dict[str, dg.MetadataValue] = {
             "rows": dg.MetadataValue.int(rows),
@@ -81,6 +86,10 @@ class Pending:
         for name, latency in (("p50", self.p50), ("p95", self.p95), ("p99", self.p99)):
             if latency is not None:
                 numbers[f"latency_{name}_seconds"] = dg.MetadataValue.float(round(latency, 4))
+        if self.api_url:
+            numbers["explain"] = dg.MetadataValue.url(
+                f"{self.api_url}/lineage/latest?topic={self.sink.name}&day={day.isoformat()}"
+            )
         return numbers
 
 
@@ -97,8 +106,9 @@ class Reporter:
         *,
         first_gap: timedelta = FIRST_GAP,
         longest_gap: timedelta = LONGEST_GAP,
+        api_url: str = "",
     ) -> None:
-        self._tell = tell
+        self._tell, self._api_url = tell, api_url
         self._first_gap, self._longest_gap = first_gap, longest_gap
         self._pending: dict[tuple[str, Topic], Pending] = {}
         self._due: dict[tuple[str, Topic], datetime] = {}
@@ -108,7 +118,8 @@ class Reporter:
     def on_report(self, report: StageReport) -> None:
         """Take a report, and tell whatever is due by its time."""
         key = (report.stage, report.sink)
-        self._pending.setdefault(key, Pending(report.stage, report.version, report.sink)).add(report)
+        fresh = Pending(report.stage, report.version, report.sink, api_url=self._api_url)
+        self._pending.setdefault(key, fresh).add(report)
         for each in [k for k in self._pending if self._is_due(k, report.at)]:
             self._send(each)
             self._gap[each] = min(GROWTH * self._gap.get(each, self._first_gap / GROWTH), self._longest_gap)

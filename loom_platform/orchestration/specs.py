@@ -59,6 +59,7 @@ def asset_spec(stage: Stage, sink: Topic, flow: str) -> dg.AssetSpec:
             "loom/topic": sink.name,
             "loom/stage": stage.name,
             "loom/sla_seconds": stage.policy.sla.total_seconds(),
+            "loom/explain": f"loom explain MESSAGE_ID --topic {sink.name}",
             "loom/retention_days": sink.retention.days,
             "dagster/code_references": code_references(stage, sink),
         },

@@ -82,6 +82,14 @@ def test_each_day_is_an_event_of_its_own_with_numbers_to_plot() -> None:
     }
 
 
+def test_each_day_links_to_where_its_newest_row_came_from() -> None:
+    told = Told()
+    Reporter(told, api_url="http://127.0.0.1:8000").on_report(report(15, {TODAY: 7}))
+    link = told.events[0].metadata["explain"]
+    assert isinstance(link, dg.UrlMetadataValue)
+    assert link.value == "http://127.0.0.1:8000/lineage/latest?topic=device.sensor.gps.raw&day=2026-11-20"
+
+
 def test_a_stage_that_went_quiet_is_told_when_another_reports() -> None:
     told = Told()
     reporter = Reporter(told)
