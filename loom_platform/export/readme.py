@@ -48,6 +48,11 @@ To put it into another Loom, with the same rows and ids: `loom import DIRECTORY`
 """
 
 
+_BODIES: Final = """
+SELECT a.timestamp, b.path
+FROM 'tables/device_audio_raw/*.parquet' AS a JOIN 'blobs.parquet' AS b ON b.ref = a.audio_ref;"""
+
+
 def text(manifest: Manifest, descriptions: dict[str, str]) -> str:
     """The text of README.md; `descriptions` are the tables' own."""
     filled = {name: t for name, t in manifest.tables.items() if t.rows}
@@ -61,7 +66,7 @@ def text(manifest: Manifest, descriptions: dict[str, str]) -> str:
         blobs=manifest.blobs.count,
         blob_size=size(manifest.blobs.bytes),
         selection=_selection(manifest.selection),
-        duckdb=_duckdb(example),
+        duckdb=_duckdb(example) + (_BODIES if "device_audio_raw" in filled and manifest.blobs.count else ""),
         polars=_polars(example),
     )
     lines = [f"| `{name}` | {t.rows:,} | {descriptions[name]} |" for name, t in filled.items()]

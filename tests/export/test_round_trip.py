@@ -89,7 +89,12 @@ def test_polars_and_duckdb_read_every_table(full: Side, exported: Path) -> None:
 def test_the_readme_and_the_schemas_are_true(exported: Path) -> None:
     readme = (exported / "README.md").read_text()
     for block in ("sql", "python"):
-        code = readme.partition(f"```{block}\n")[2].partition("```")[0].replace("tables/", f"{exported}/tables/")
+        code = (
+            readme.partition(f"```{block}\n")[2]
+            .partition("```")[0]
+            .replace("'blobs", f"'{exported}/blobs")
+            .replace("tables/", f"{exported}/tables/")
+        )
         if block == "sql":
             assert asked(code)
         else:
