@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, export, ingest, landing, microbatch, platform, recompute, storage, vad
+from tests.benchmarks import drain, erase, export, ingest, landing, microbatch, platform, recompute, storage, vad
 from tests.benchmarks.harness import Result, Servers, save, servers
 
 WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
@@ -18,6 +18,7 @@ WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "microbatch": microbatch.run,
     "ingest": ingest.run,
     "export": export.run,
+    "erase": erase.run,
     "recompute": recompute.run,
     "storage": storage.run,
 }
