@@ -1,6 +1,7 @@
 """`loom blobs`: the bodies in object storage; whether they are whole, what they take, those that nothing refers to."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -55,6 +56,30 @@ def verify(
         console.print(f"{done.bodies:,} bodies, {size(done.bytes)}: {_told(done.problems)}")
     if problems:
         raise typer.Exit(1)
+
+
+@app.command("get")
+def get(
+    ref: Annotated[str, typer.Argument(help="What a row's `.._ref` says, such as audio/phone/1c/1c56...wav.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write it to this file; otherwise to standard output.")
+    ] = None,
+) -> None:
+    """Read one body, decrypted."""
+    import sys
+
+    from loom_platform.cli.output import reported
+    from loom_platform.errors import PlatformError
+
+    with _open() as (blobs, _), reported():
+        try:
+            body = blobs.get(ref)
+        except KeyError:
+            raise PlatformError(f"there is no body {ref}; `audio_ref` of a row in device_audio_raw is one") from None
+        if out is None:
+            sys.stdout.buffer.write(body)
+        else:
+            out.write_bytes(body)
 
 
 @app.command("usage")

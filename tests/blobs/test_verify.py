@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,6 +90,15 @@ def test_the_commands(store: Store, refs: list[str], monkeypatch: pytest.MonkeyP
     told_of = json.loads(text)
     assert (told_of["bodies"], told_of["problems"]) == (1, {"damaged": 1})
     assert told_of["examples"][0]["ref"] == refs[4]
+
+
+def test_a_body_is_written_as_it_was_sent(
+    store: Store, refs: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run(store, monkeypatch, "get", refs[0]) == (0, "0" * 10)
+    assert run(store, monkeypatch, "get", refs[1], "--out", str(tmp_path / "body")) == (0, "")
+    assert (tmp_path / "body").read_bytes() == b"1" * 10
+    assert run(store, monkeypatch, "get", "audio/none") == (1, "")
 
 
 def test_without_a_database_a_command_says_so(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
