@@ -214,7 +214,7 @@ def _show_groups(groups: list[Any]) -> None:
     )
     for group in groups:
         reason = escape(f"{group.error_type}: {group.reason}")
-        table.add_row(group.stage, f"{group.count:,}", f"{group.last_at:%Y-%m-%d %H:%M}", reason)
+        table.add_row(group.stage, f"{group.letters:,}", f"{group.last_at:%Y-%m-%d %H:%M}", reason)
     console.print(table)
 
 

@@ -122,8 +122,12 @@ def diff(
     day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")] = None,
     start: Annotated[datetime | None, typer.Option("--from", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")] = None,
     end: Annotated[datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Only of this device.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare the answers of two versions over UTC days: how many are the same, and what differs in the others."""
+    import json
+
     from loom_platform.cli.offsets import find_stage
     from loom_platform.cli.output import console, reported
     from loom_platform.orchestration.platform import Platform
@@ -135,8 +139,12 @@ def diff(
     days: tuple[date, date] = days_of(day, start, end)
     with reported():
         url = Platform().settings().database_url
-        for sink in found.sinks:
-            _show_difference(difference(url, sink, stage, first, second, days))
+        told = [difference(url, sink, stage, first, second, days, device) for sink in found.sinks]
+    if as_json:
+        typer.echo(json.dumps([each.as_json() for each in told], default=str))
+        return
+    for each in told:
+        _show_difference(each)
     console.print(f"show one: loom versions promote {stage} {second} --yes", markup=False)
 
 
@@ -173,3 +181,6 @@ def _show_difference(found: "Difference") -> None:
     for scope, name, one, two in found.examples:
         place = ", ".join(str(value) for value in scope.values())
         say(f"  for example {place}: {name} {one} -> {two}")
+    for version, scope in found.alone:
+        place = ", ".join(str(value) for value in scope.values())
+        say(f"  only in {version}, for example {place}")

@@ -24,7 +24,7 @@ class Difference:
     """Answers of two versions over some days. An answer is all rows of one scope: one window, one fix.
 
     `changed_columns` counts, for each column, the changed answers in which it differs; `examples` are (scope, column,
-    first, second) of some changed ones.
+    first, second) of some changed ones, `alone` are (version, scope) of some that only one version has.
     """
 
     topic: Topic
@@ -37,23 +37,46 @@ class Difference:
     only_second: int = 0
     changed_columns: dict[str, int] = field(default_factory=dict)
     examples: list[tuple[dict[str, Any], str, Any, Any]] = field(default_factory=list)
+    alone: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
     def answers(self) -> int:
         """Scopes that either version has answered."""
         return self.same + self.changed + self.only_first + self.only_second
 
+    def as_json(self) -> dict[str, Any]:
+        """Everything, for a program."""
+        return {
+            "topic": self.topic.name,
+            "first": {"version": self.first, "rows": self.rows[0], "only": self.only_first},
+            "second": {"version": self.second, "rows": self.rows[1], "only": self.only_second},
+            "same": self.same,
+            "changed": self.changed,
+            "changed_columns": self.changed_columns,
+            "examples": [
+                {"scope": scope, "column": column, "first": one, "second": two}
+                for scope, column, one, two in self.examples
+            ],
+            "only_one_has": [{"version": version, "scope": scope} for version, scope in self.alone],
+        }
+
 
 def difference(
-    database_url: str, topic: Topic, stage: str, first: str, second: str, days: tuple[date, date]
+    database_url: str,
+    topic: Topic,
+    stage: str,
+    first: str,
+    second: str,
+    days: tuple[date, date],
+    device_id: str | None = None,
 ) -> Difference:
     """Compare what versions `first` and `second` of `stage` say in the table of `topic` on UTC `days`, both included.
 
-    Numbers that differ by less than one in 10⁹ are the same.
+    With `device_id` only what they say of that device. Numbers that differ by less than one in 10⁹ are the same.
     """
     found = Difference(topic, first, second)
     for day in _each_day(*days):
-        one, two = (_answers(database_url, topic, stage, version, day) for version in (first, second))
+        one, two = (_answers(database_url, topic, stage, version, day, device_id) for version in (first, second))
         _compare(found, one, two)
     return found
 
@@ -65,7 +88,9 @@ def _each_day(first: date, last: date) -> Iterator[date]:
         day += timedelta(days=1)
 
 
-def _answers(database_url: str, topic: Topic, stage: str, version: str, day: date) -> pl.DataFrame:
+def _answers(
+    database_url: str, topic: Topic, stage: str, version: str, day: date, device_id: str | None
+) -> pl.DataFrame:
     """The standing rows of one version and day: the scope, and the compared columns."""
     table = topic.table
     casts = {ColumnType.UUID, ColumnType.JSON}
@@ -77,10 +102,10 @@ def _answers(database_url: str, topic: Topic, stage: str, version: str, day: dat
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     query = (
         f"SELECT {', '.join(columns)} FROM {table.name} WHERE stage = $1 AND stage_version = $2 "
-        f"AND timestamp >= $3 AND timestamp < $4 AND superseded_at IS NULL"
+        f"AND timestamp >= $3 AND timestamp < $4 AND superseded_at IS NULL AND ($5 = '' OR device_id = $5)"
     )
     with adbc.connect(database_url) as connection, connection.cursor() as cursor:
-        cursor.execute(query, (stage, version, start, start + timedelta(days=1)))
+        cursor.execute(query, (stage, version, start, start + timedelta(days=1), device_id or ""))
         return pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table()))
 
 
@@ -107,8 +132,13 @@ def _compare(found: Difference, one: pl.DataFrame, two: pl.DataFrame) -> None:
     together = answers.filter("_one", "_two")
     changed = together.filter(pl.col("_changed") | pl.col("_uneven"))
     found.rows = (found.rows[0] + one.height, found.rows[1] + two.height)
-    found.only_first += answers.filter("_one", ~pl.col("_two")).height
-    found.only_second += answers.filter("_two", ~pl.col("_one")).height
+    alone = (answers.filter("_one", ~pl.col("_two")), answers.filter("_two", ~pl.col("_one")))
+    found.only_first += alone[0].height
+    found.only_second += alone[1].height
+    for version, frame in zip((found.first, found.second), alone, strict=True):
+        known = sum(v == version for v, _ in found.alone)
+        scopes = frame.select(scope).head(max(0, EXAMPLES - known)).iter_rows(named=True)
+        found.alone += [(version, each) for each in scopes]
     found.changed += changed.height
     found.same += together.height - changed.height
     for name in compared:

@@ -40,6 +40,9 @@ def test_a_list_with_reasons_and_one_letter_with_its_bytes() -> None:
     assert listed.exit_code == 0
     assert f"{STAGE.name}:0:7" in listed.output
     assert "[a fault]" in listed.output
+    together = loom("list")
+    assert together.exit_code == 0
+    assert "[a fault] that was mended" in " ".join(together.output.split())
     grouped = json.loads(loom("list", "--json").output)
     assert sorted((g["error_type"], g["letters"]) for g in grouped) == [("PoisonError", 1), ("invalid", 1)]
     shown = json.loads(loom("show", f"{STAGE.name}:0:8", "--json").output)

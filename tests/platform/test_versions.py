@@ -165,6 +165,13 @@ def test_a_difference_counts_answers_and_names_columns(connection: Connection, d
     told = loom("diff", STAGE, "1", "2", "--from", "2026-11-19", "--to", "2026-11-20")
     assert "2 answers are the same, 2 differ, 1 only in 1, 1 only in 2" in told.output
     assert "event dwell -> enter" in told.output
+    assert "only in 2, for example" in told.output
+    both_days = ("diff", STAGE, "1", "2", "--from", "2026-11-19", "--to", "2026-11-20")
+    (as_json,) = json.loads(loom(*both_days, "--json").output)
+    assert (as_json["same"], as_json["changed"], as_json["first"]["only"], as_json["second"]["only"]) == (2, 2, 1, 1)
+    assert [each["version"] for each in as_json["only_one_has"]] == ["1", "2"]
+    nobody = loom(*both_days, "--device", "nobody")
+    assert "0 answers are the same, 0 differ" in nobody.output
 
 
 def test_a_difference_of_nothing(connection: Connection, database_url: str) -> None:
