@@ -84,8 +84,17 @@ ERASURES: Final = Exported(
     "erasures", ("id",), "What the person had erased: which devices and times, when, and the proof."
 )
 
+RETENTION_DROPS: Final = Exported(
+    "retention_drops",
+    ("table_name", "day"),
+    "Days whose rows went because they had passed their retention; what was computed from them stands.",
+    since="day >= ({}::timestamptz AT TIME ZONE 'UTC')::date",
+    until="day < ({}::timestamptz AT TIME ZONE 'UTC')",
+)
+
 TABLES: Final[tuple[Exported, ...]] = (
     ERASURES,
+    RETENTION_DROPS,
     STAGE_VERSIONS,
     STAGE_PROMOTIONS,
     STAGE_PROMOTION_LOG,
@@ -154,6 +163,8 @@ LEFT_BEHIND: Final[dict[str, str]] = {
     "migration_checksums": "how this database came to its schema",
     "erasure_work": "what an unfinished erasure of this installation has still to do",
     "recompute_progress": "how far a recompute of this installation has come",
+    "retention_rules": "how long this installation keeps things",
+    "retention_defaults": "since when this installation knows how long the contract keeps things",
     "recompute_confirmed": "what a recompute of this installation has found again",
 }
 """Tables that no export holds, each with its reason. Other roll-ups are computed from the rows."""

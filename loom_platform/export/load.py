@@ -15,10 +15,11 @@ from loom_models.errors import DependencyError
 from loom_platform import rollups
 from loom_platform.blobs import Blobs
 from loom_platform.blobs.store import BlobWriter
-from loom_platform.export import bodies, frozen, promotions, staging, verify
+from loom_platform.export import bodies, drops, frozen, promotions, staging, verify
 from loom_platform.export.catalogue import (
     AUDIT_LOG,
     ERASURES,
+    RETENTION_DROPS,
     STAGE_PROMOTION_LOG,
     STAGE_PROMOTIONS,
     TABLES,
@@ -187,6 +188,8 @@ def _file(connection: Connection, table: Exported, rows: ParquetRows, of_day: st
         staging.stage(connection, table, rows)
         if table is STAGE_PROMOTION_LOG:
             return promotions.take(connection)
+        if table is RETENTION_DROPS:
+            drops.leave_out_days_with_rows(connection)
         if table.rolled_up is not None:
             return frozen.take(connection, table, rows)
         if moved:

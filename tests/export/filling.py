@@ -44,6 +44,7 @@ INSERT INTO stage_promotion_log (stage, version, previous, action, promoted_at) 
 INSERT INTO erasures (id, devices, asked_by, asked_at, cleared_at, finished_at, counts, proof) VALUES
     ('00000000-0000-4000-8000-000000000002', '{old-phone}', 'me', '2026-11-01Z', '2026-11-01Z', '2026-11-02Z',
      '{"x": 1}', '{}');
+INSERT INTO retention_drops VALUES ('device_sensor_gps_raw', '2026-10-01', 7, 100, '2026-11-01Z');
 INSERT INTO devices (device_id, name, tags, metadata, created_at, updated_at) VALUES
     ('phone-001', 'my phone', '["a", "b"]', '{"x": [1, null]}', '2026-11-01Z', '2026-11-02Z'),
     ('laptop_2', NULL, '[]', '{}', '2026-11-01Z', '2026-11-02Z');

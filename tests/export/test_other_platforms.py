@@ -56,6 +56,21 @@ def test_what_was_erased_here_stays_erased(full: Side, fresh: Side, tmp_path: Pa
     assert fresh.load(tmp_path / "out").erased == done.erased
 
 
+def test_a_day_that_retention_took_is_not_computed_again(full: Side, fresh: Side, tmp_path: Path) -> None:
+    """Its answers would be taken back; where there are rows of it, it can be."""
+    full.connection.execute("INSERT INTO retention_drops VALUES ('device_audio_raw', '2026-10-02', 7, 100)")
+    put = (
+        "SELECT loom_ensure_partitions('device_audio_raw', '2026-10-02', '2026-10-02');"
+        "INSERT INTO device_audio_raw SELECT '2026-10-02 12:00Z', gen_random_uuid(), 'phone-001', '1', NULL, "
+        "NULL, 'none', '', 0, 1, 1, '', 1, NULL, 0, 0, now()"
+    )
+    fresh.connection.execute(put.encode())
+    full.export(tmp_path / "out")
+    fresh.load(tmp_path / "out")
+    days = fresh.connection.execute("SELECT table_name, day::text FROM retention_drops").fetchall()
+    assert days == [("device_sensor_gps_raw", "2026-10-01")]
+
+
 def test_the_ledger_of_an_export_is_for_an_empty_platform(full: Side, fresh: Side, tmp_path: Path) -> None:
     full.export(tmp_path / "out")
     full.connection.execute("INSERT INTO erasures (devices, asked_by, asked_at) VALUES ('{laptop_2}', 'me', now())")
