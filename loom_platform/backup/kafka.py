@@ -141,7 +141,8 @@ class Restorer:
                     record.value,
                     record.key,
                     -1 if record.partition is None else record.partition,
-                    timestamp=record.timestamp_ms,
+                    # 0 would be the present
+                    timestamp=max(1, record.timestamp_ms),
                     headers=list(record.headers),
                     on_delivery=self._delivered,
                 )

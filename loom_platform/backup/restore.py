@@ -20,7 +20,9 @@ from loom_platform.backup.progress import Progress, silent
 from loom_platform.backup.resume import Resumed, resume
 from loom_platform.backup.servers import Servers, standing
 from loom_platform.backup.verify import verify
+from loom_platform.blobs import open_blobs
 from loom_platform.database import ensure_database
+from loom_platform.erasure import reapply
 from loom_platform.migrate import DIRECTORY, migrate
 from loom_platform.settings import Settings
 
@@ -38,11 +40,12 @@ class HasDataError(BackupError):
 
 @dataclass(slots=True)
 class Restored:
-    """What a restore did."""
+    """What a restore did; `erasures` are those that the backup did not know."""
 
     manifest: Manifest
     bodies: int = 0
-    erased_again: int = 0
+    erasures: int = 0
+    erased_rows: int = 0
     kafka: Resumed = field(default_factory=Resumed)
 
 
@@ -95,7 +98,13 @@ def restore(
         beside = postgres.beside(servers.database_url, postgres.database_of(servers.database_url) + _SUFFIX)
         _fill(beside, source, done.manifest, progress)
         with psycopg.connect(beside, autocommit=True) as connection:
-            done.erased_again = ledger.carry_over(connection, servers.database_url, keys or source / folder.KEYS)
+            done.erasures = ledger.carry_over(connection, servers.database_url, keys or source / folder.KEYS)
+            progress("erasures", 0)
+            bodies = open_blobs(settings, beside)
+            try:
+                done.erased_rows = reapply(connection, blobs=bodies)
+            finally:
+                bodies.close()
         on_point("filled")
         done.kafka = resume(settings, servers.broker, source, beside, done.manifest, progress)
         on_point("resumed")

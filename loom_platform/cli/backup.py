@@ -126,7 +126,7 @@ def restore_command(
         topics = {name: fate.value for name, fate in done.kafka.topics.items()}
         _print(
             _summary(done.manifest)
-            | {"sent": done.kafka.records + done.kafka.spooled, "topics": topics, "erased_again": done.erased_again}
+            | {"sent": done.kafka.records + done.kafka.spooled, "topics": topics, "erased_rows": done.erased_rows}
         )
         return
     fates = list(done.kafka.topics.values())
@@ -136,8 +136,8 @@ def restore_command(
         f"stood, {fates.count(Fate.OTHER):,} have other records, which are read too; "
         f"{done.kafka.records + done.kafka.spooled:,} records that no table had were sent to it"
     )
-    if done.erased_again:
-        console.print(f"{done.erased_again:,} erasures that were made after the backup were applied to it")
+    if done.erased_rows:
+        console.print(f"{done.erased_rows:,} rows that were erased before were in the backup; they are erased again")
 
 
 def _summary(manifest: "Manifest") -> dict[str, Any]:

@@ -3,7 +3,9 @@
 import base64
 import shutil
 import threading
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,7 +32,7 @@ from loom_platform.backup.manifest import Manifest
 from loom_platform.backup.restore import Restored, restore
 from loom_platform.blobs import open_blobs
 from loom_platform.settings import Settings
-from loom_platform.stream.api import StreamConfig, run_stream
+from loom_platform.stream.api import StreamConfig, backlog, run_stream
 from loom_platform.topics import create_topics
 
 BY_NAME = {stage.name: stage for stage in STAGES}
@@ -101,7 +103,7 @@ class Home:
     def spool(self, topic: Topic, messages: Sequence[Message], drained: Sequence[Message] = ()) -> None:
         """Accept them while Kafka is away; of `drained`, which come first, the spool knows that Kafka has them."""
         log = SpoolLog(self.settings.spool / "0", 1024 * 1024, Disk())
-        log.append([(0, self._record(topic, m)) for m in (*drained, *messages)])
+        log.append([(int(time.time() * 1000), self._record(topic, m)) for m in (*drained, *messages)])
         if drained:
             read = log.read(len(drained), 1024 * 1024)
             log.acknowledge(read[-1].seq)
@@ -110,15 +112,22 @@ class Home:
 
     def run(self, *stages: Stage) -> None:
         """Run stages until they have nothing to do."""
+        bodies = open_blobs(self.settings, self.settings.stream_url)
         config = StreamConfig(
             self.settings.stream_url,
             self.settings.kafka_bootstrap_servers,
             self.settings.kafka_topic_prefix,
-            idle_timeout=timedelta(seconds=1),
-            blobs=open_blobs(self.settings, self.settings.stream_url),
+            idle_timeout=timedelta(seconds=60),
+            blobs=bodies,
         )
-        landing = [LAND_GPS, LAND_AUDIO]
-        run_stream(stages, config, on_report=lambda _: None, stop=threading.Event(), landing_stages=landing)
+        landing, stop = [LAND_GPS, LAND_AUDIO], threading.Event()
+        with ThreadPoolExecutor(1) as pool:
+            run = pool.submit(run_stream, stages, config, on_report=lambda _: None, stop=stop, landing_stages=landing)
+            while not run.done() and any(lag.messages for lag in backlog(stages, config).values()):
+                time.sleep(0.1)
+            stop.set()
+            run.result()
+        bodies.close()
 
     def rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
@@ -157,6 +166,7 @@ class Home:
         blobs = open_blobs(self.settings)
         for ref, size in self.rows("SELECT audio_ref, audio_size_bytes FROM device_audio_raw"):
             assert len(blobs.get(ref)) == size
+        blobs.close()
         behind = "SELECT count(*) FROM stream_offsets WHERE stage = ANY(%s)"
         assert self.rows(behind, [s.name for s in USED])[0][0] >= len(USED)
 

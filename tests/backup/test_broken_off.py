@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -54,7 +55,7 @@ def test_damage_is_found_and_nothing_is_begun_with_it(home: Home, tmp_path: Path
     assert [p for p in (whole, *whole.rglob("*")) if p.stat().st_mode & 0o077] == []
     body = next(p for p in (whole / folder.BLOBS).rglob("*") if p.is_file())
     dump = next(e.path for e in manifest.files if e.path.endswith(".dat.gz"))
-    damages = {
+    damages: dict[str, Callable[[Path], object]] = {
         "checksum": lambda copy: _flip(copy / dump),
         "No such file": lambda copy: (copy / dump).unlink(),
         "bytes, not": lambda copy: (copy / folder.KEYS).write_text("[]  "),

@@ -102,8 +102,8 @@ def test_data_is_replaced_only_when_that_is_said_and_what_was_erased_stays_erase
         destroy_key(connection, "phone-001")
     erased = uuid4()
     home.execute(
-        "INSERT INTO erasures (id, devices, asked_by, asked_at, finished_at) "
-        "VALUES (%s, '{phone-001}', 'test', now(), now())",
+        "INSERT INTO erasures (id, devices, asked_by, asked_at, cleared_at, finished_at) "
+        "VALUES (%s, '{phone-001}', 'test', now(), now(), now())",
         erased,
     )
     before = home.rows("SELECT message_id FROM device_sensor_gps_raw ORDER BY 1")
@@ -111,8 +111,15 @@ def test_data_is_replaced_only_when_that_is_said_and_what_was_erased_stays_erase
         home.restore(tmp_path / "backup", keys=tmp_path / "keys.json")
     assert home.rows("SELECT message_id FROM device_sensor_gps_raw ORDER BY 1") == before
 
-    home.restore(tmp_path / "backup", keys=tmp_path / "keys.json", replace=True)
+    restored = home.restore(tmp_path / "backup", keys=tmp_path / "keys.json", replace=True)
 
+    assert restored.erasures == 1
+    assert restored.erased_rows > 0
+    home.run(*USED)
+    # neither the rows of the backup nor what Kafka has of that phone
+    assert home.rows("SELECT DISTINCT device_id FROM device_sensor_gps_raw") == [("phone-000",)]
+    others = [row[0] for row in home.rows("SELECT message_id FROM device_sensor_gps_raw")]
+    assert len(others) == len(set(others)) == len(home.sent["device_sensor_gps_raw"]) // 2
     assert home.rows("SELECT id FROM erasures") == [(erased,)]
     with pytest.raises((KeyDestroyedError, KeyError)):
         open_blobs(home.settings).get(ref)
