@@ -16,7 +16,9 @@ DEFAULT_RETENTION = timedelta(days=30)
 class Topic:
     """One Kafka topic.
 
-    `name` is the contract's name; the name on a broker has the installation's prefix (`on_broker`).
+    `name` is the contract's name; the name on a broker has the installation's prefix (`on_broker`). `retention` is how
+    long Kafka keeps its messages, `kept` how long its table keeps their rows where the person says nothing: None, which
+    is for ever, for all but what would fill a disk and lives on in what is made of it (docs/how-to/retention.md).
     `partitions` None means the installation's default. `producers` and `consumers` are names of services
     and stages. `example` is the JSON object of one valid message. `scope` is the table's (see Table).
     """
@@ -26,6 +28,7 @@ class Topic:
     description: str
     example: dict[str, Any]
     retention: timedelta = DEFAULT_RETENTION
+    kept: timedelta | None = None
     compression: Compression = "producer"
     partitions: int | None = None
     producers: tuple[str, ...] = ("ingest",)

@@ -56,12 +56,22 @@ def topics_with_errors(stages: Iterable[str], topics: Sequence[Topic] = TOPICS) 
     return (*(t for t in topics if t is not PROCESSING_ERRORS), *(errors_of(s) for s in stages))
 
 
-def spec_of(topic: Topic, *, prefix: str, partitions: int, replication_factor: int) -> TopicSpec:
-    """What `topic` should be on a broker; `partitions` is for topics that name no number of their own."""
+CONTRACT: Final = timedelta(0)
+"""Stands for the retention of the contract."""
+
+
+def spec_of(
+    topic: Topic, *, prefix: str, partitions: int, replication_factor: int, retention: timedelta | None = CONTRACT
+) -> TopicSpec:
+    """What `topic` should be on a broker; `partitions` is for topics that name no number of their own.
+
+    `retention` is what the person wants in place of the contract's; None is for ever.
+    """
+    kept = topic.retention if retention == CONTRACT else retention
     config = {
         "cleanup.policy": "delete",
-        "retention.ms": _ms(topic.retention),
-        "segment.ms": _ms(topic.retention / _SEGMENTS),
+        "retention.ms": "-1" if kept is None else _ms(kept),
+        "segment.ms": _ms((kept or topic.retention) / _SEGMENTS),
         "compression.type": topic.compression,
         "max.message.bytes": str(MAX_BODY_MESSAGE_BYTES if topic.table.body else MAX_MESSAGE_BYTES),
     }

@@ -23,6 +23,7 @@ AUDIO_RAW: Final = Topic(
         file_id="8c0f1a52-6f0e-4a7b-9d0e-2d4c3b8b6f10",
     ),
     retention=timedelta(days=7),
+    kept=timedelta(days=7),
     compression="lz4",
     consumers=("landing-device-audio-raw", "silero-vad"),
 )
@@ -38,6 +39,7 @@ ACCELEROMETER_RAW: Final = Topic(
     AccelerometerSample,
     "Motion on three axes, gravity included.",
     message(x=0.5, y=-0.3, z=9.8),
+    kept=timedelta(days=30),
     compression="lz4",
     consumers=("landing-device-sensor-accelerometer-raw", "accelerometer-window"),
 )

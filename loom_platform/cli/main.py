@@ -20,6 +20,8 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("flows", "flows"),
     ("rollups", "rollups"),
     ("blobs", "blobs"),
+    ("retention", "retention"),
+    ("usage", None),
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),

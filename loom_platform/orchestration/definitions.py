@@ -11,9 +11,9 @@ from loom_platform.orchestration.checks import health_checks, health_sensor
 from loom_platform.orchestration.datasets import automation_sensor, dataset_assets
 from loom_platform.orchestration.dead_letters import dead_letters_job
 from loom_platform.orchestration.groups import groups_of
+from loom_platform.orchestration.keeper import keeper_asset, keeper_schedule
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.rollups import rollups_asset, rollups_schedule
-from loom_platform.orchestration.schedules import maintenance_job, maintenance_schedule
 from loom_platform.orchestration.sensors import stream_job, stream_sensor
 
 
@@ -24,12 +24,11 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
     landing = [s for s in stages if s.landing]
     jobs = [stream_job(g) for g in groups]
     datasets = dataset_assets()
-    maintenance = maintenance_job()
     return dg.Definitions(
-        assets=[*(stream_assets(g, landing) for g in groups), *datasets, rollups_asset()],
+        assets=[*(stream_assets(g, landing) for g in groups), *datasets, rollups_asset(), keeper_asset()],
         asset_checks=[health_checks(stages)],
-        jobs=[*jobs, maintenance, dead_letters_job(stages)],
-        schedules=[maintenance_schedule(maintenance), rollups_schedule()],
+        jobs=[*jobs, dead_letters_job(stages)],
+        schedules=[keeper_schedule(), rollups_schedule()],
         sensors=[
             stream_sensor(groups, jobs),
             automation_sensor(datasets),

@@ -1,5 +1,7 @@
 """Why a stream run ends before its time. Each message says what to do."""
 
+from datetime import date
+
 
 class StreamError(Exception):
     """Base of the engine's own errors."""
@@ -64,6 +66,17 @@ class TopicMissingError(StreamError):
 
     def __init__(self, topic: str) -> None:
         super().__init__(f"topic {topic} is not on the broker: make it with `loom topics create`")
+
+
+class DaysDroppedError(StreamError):
+    """Days that are to be computed again, and whose source went by retention."""
+
+    def __init__(self, stage: str, table: str, days: list[date]) -> None:
+        told = f"{days[0]}" if len(days) == 1 else f"{days[0]} to {days[-1]}"
+        super().__init__(
+            f"stage {stage}: rows of {told} in {table} have passed their retention and are gone, so the answers of "
+            "then stay as they are: leave these days out, and see `loom retention list`"
+        )
 
 
 class TooLargeError(StreamError):

@@ -18,11 +18,13 @@ import psycopg
 
 from loom_models.errors import DependencyError
 from loom_models.stage import Stage
+from loom_platform.retention.drops import dropped_days
 from loom_platform.stream.apply import Applied, apply, finish, halves, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, REFUSED, Outcome
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
 from loom_platform.stream.erased import begin, unerased
+from loom_platform.stream.errors import DaysDroppedError
 from loom_platform.stream.land_again import land_again
 from loom_platform.stream.progress import Job, Progress, forget, inputs_of
 from loom_platform.stream.report import StageReport, StageSummary
@@ -111,6 +113,8 @@ def _session(run: "_Run", first: date, last: date, devices: list[str] | None, *,
         if stage.landing:
             land_again(stage, first, last, devices, config, connection, run.statistics, run.stop)
             return
+        if gone := dropped_days(connection, stage.source.table.name, first, last):
+            raise DaysDroppedError(stage.name, stage.source.table.name, gone)
         with SliceReader(stage, config.database_url, config.blobs) as reader:
             day = first
             while day <= last and not run.stop.is_set():

@@ -85,7 +85,7 @@ def test_everything_that_keeps_the_platform_going_is_on_by_default(defs: dg.Defi
     assert set(sensors) == {"kafka", "datasets", "health"}
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
-    assert {"maintenance_nightly", "rollups"} <= set(schedules)
+    assert {"keeper_nightly", "rollups"} <= set(schedules)
     assert set(schedules.values()) == {dg.DefaultScheduleStatus.RUNNING}
 
 

@@ -1,0 +1,86 @@
+"""The keeper as Dagster runs it: one materialization that keeps everything, and what Dagster has open."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from loom_contracts.topics.device import AUDIO_RAW
+from loom_platform.orchestration.definitions import build_defs
+from loom_platform.orchestration.keeper import NAME
+from loom_platform.orchestration.platform import Platform
+from loom_platform.orchestration.specs import asset_key
+from loom_platform.retention.keeping import AHEAD, LOCK, Keeper
+from loom_platform.retention.rules import Kind, write
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def settings_of_dagster(platform: Platform, instance: dg.DagsterInstance, empty_database_url: str) -> Platform:
+    """The platform, with the instance's database as Dagster's own."""
+    settings = platform.settings().model_copy(update={"dagster_database_url": empty_database_url})
+    assert instance.get_runs() == []
+    return Platform(lambda: settings)
+
+
+def kept(platform: Platform, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    defs = build_defs(platform=platform)
+    job = defs.get_repository_def().get_implicit_job_def_for_assets([dg.AssetKey(NAME)])
+    assert job is not None
+    return job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey(NAME)], raise_on_error=False)
+
+
+def test_a_night(settings_of_dagster: Platform, instance: dg.DagsterInstance) -> None:
+    platform = settings_of_dagster
+    today = datetime.now(UTC).date()
+    with platform.connect("test") as connection:
+        write(connection, Kind.TABLE, "os", timedelta(days=30), "test")
+        old = [today - timedelta(days=n) for n in (32, 31, 1)]
+        for day in old:
+            connection.execute("SELECT loom_ensure_partitions('os_events_system_raw', %s, %s)", (day, day))
+        result = kept(platform, instance)
+        assert result.success
+        (event,) = result.get_asset_materialization_events()
+        told = event.materialization.metadata
+        assert told["days_dropped"].value == 2
+        assert told["tables"].value == {"os.events.system.raw": [str(old[0]), str(old[1])]}
+        tables = connection.execute("SELECT count(*) FROM timeseries_tables WHERE kind = 'native'").fetchone()
+        assert told["partitions_made"].value == (tables or (0,))[0] * (AHEAD + 1)
+        left = connection.execute("SELECT day FROM loom_days('os_events_system_raw') ORDER BY day LIMIT 1").fetchall()
+        assert left == [(old[2],)]
+        # The same again finds nothing to do; while another is at work it says so.
+        again = kept(platform, instance).get_asset_materialization_events()[0].materialization.metadata
+        assert (again["days_dropped"].value, again["partitions_made"].value) == (0, 0)
+        connection.execute("SELECT pg_advisory_lock(%s)", (LOCK,))
+        assert not kept(platform, instance).success
+
+
+def test_what_dagster_has_open(settings_of_dagster: Platform, instance: dg.DagsterInstance) -> None:
+    keeper = Keeper(settings_of_dagster.settings())
+    assert keeper.open_work() == []
+    defs = build_defs(platform=settings_of_dagster)
+    tags = {"dagster/partition": "2026-11-03"}
+    job = defs.resolve_job_def("stream_audio")
+    run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    (work,) = keeper.open_work()
+    assert (work.what, work.first, work.last) == (f"run {run.run_id}", date(2026, 11, 3), date(2026, 11, 3))
+    instance.report_run_canceled(run)
+    assert keeper.open_work() == []
+    with keeper.connect_dagster() as connection:
+        body = '{"path": ["device", "audio", "raw"], "partition_names": ["2026-11-05", "2026-11-04"]}'
+        connection.execute(
+            "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES ('b1', 'REQUESTED', now(), %s)", (body,)
+        )
+    (work,) = keeper.open_work()
+    assert (work.what, work.first, work.last) == ("backfill b1", date(2026, 11, 4), date(2026, 11, 5))
+    assert '", "'.join(asset_key(AUDIO_RAW).path) in work.names
+
+
+def test_a_step_that_fails_does_not_stop_the_others(settings_of_dagster: Platform) -> None:
+    settings = settings_of_dagster.settings().model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
+    done = Keeper(settings).keep(datetime.now(UTC))
+    assert set(done.failed) == {"kafka"}
+    with settings_of_dagster.connect("test") as connection:
+        native = connection.execute("SELECT count(*) FROM timeseries_tables WHERE kind = 'native'").fetchone()
+    assert done.partitions == (native or (0,))[0] * (AHEAD + 1)
