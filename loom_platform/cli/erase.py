@@ -213,7 +213,10 @@ def _ledger() -> "list[Erasure]":
 def _state(erasure: "Erasure") -> str:
     if erasure.finished_at is None:
         return "broken off: run its command again"
-    return "in Kafka until then" if (erasure.proof or {}).get("kafka") else "gone"
+    held = (erasure.proof or {}).get("kafka", [])
+    if any(each["until"] is None for each in held):
+        return "gone, but for Kafka"
+    return f"gone, from Kafka by {max(each['until'] for each in held)[:10]}" if held else "gone"
 
 
 def _as_json(erasure: "Erasure") -> dict[str, Any]:

@@ -54,7 +54,7 @@ OTHERS: Final[tuple[Other, ...]] = (
     Other("devices", f"{_MINE} AND created_at <= %(asked_at)s AND registered_at IS NULL", "kept"),
     Other(
         "devices",
-        f"{_MINE} AND first_seen_at <= %(asked_at)s",
+        f"{_MINE} AND first_seen_at <= %(asked_at)s AND registered_at IS NOT NULL",
         "kept",
         "first_seen_at = NULL, last_seen_at = NULL",
     ),
@@ -202,6 +202,7 @@ def count(connection: Connection, erasure: Erasure) -> dict[str, int]:
         1 for s, _, _, state, at in states if at <= erasure.asked_at and _concerned(erasure, s, bytes(state), at)
     )
     if erasure.scope.whole:
+        found["device_keys"] = len(connection.execute(_OLD_KEYS.encode(), values).fetchall())
         query = "SELECT count(*) FROM places_visited WHERE device_ids && %(devices)s AND computed_at <= %(asked_at)s"
         row = connection.execute(query.encode(), values).fetchone()
         found["places_visited"] = int(row[0]) if row else 0
