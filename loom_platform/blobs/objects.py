@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -49,8 +50,12 @@ class Objects:
     def __init__(self, url: str) -> None:
         self.url = url
         self._store, self._root = _open(url)
-        self._pool: ThreadPoolExecutor | None = None
         self._lasting: set[PurePosixPath] = set()
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        """Threads for what is done with several objects at once."""
+        return ThreadPoolExecutor(_AT_ONCE, "blobs")
 
     def write(self, key: str, data: bytes, *, afresh: bool = False) -> None:
         """Have `data` under `key`. What is there already is left alone if it is the same, unless `afresh`."""
@@ -62,9 +67,7 @@ class Objects:
         if len(items) == 1:
             self.write(*items[0], afresh=afresh)
             return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_AT_ONCE, "blobs")
-        for _ in self._pool.map(lambda item: self._put(item[0], item[1], afresh), items):
+        for _ in self.pool.map(lambda item: self._put(item[0], item[1], afresh), items):
             pass
         self._sync_directories(key for key, _ in items)
 

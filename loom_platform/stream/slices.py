@@ -152,7 +152,8 @@ class SliceReader:
                 raise DependencyError(f"stage {name}: no object storage is configured, its source keeps bodies there")
             fields = payload.model_fields.items()
             field = next(n for n, f in fields if any(isinstance(m, StoredBody) for m in f.metadata))
-            encoded = [base64.b64encode(blobs.get(ref)).decode() for ref in rows[f"{body.name}_ref"]]
+            stored = blobs.get_all(rows[f"{body.name}_ref"].to_list())
+            encoded = [base64.b64encode(content).decode() for content in stored]
             rows = rows.with_columns(pl.Series(field, encoded, dtype=pl.String))
         schema = frame_schema(payload)
         return rows.with_columns(
