@@ -49,13 +49,13 @@ def full(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Side]:
     """A platform with a person's data and bodies; a module's tests only read it."""
-    yield from _side(server_url, template_database, tmp_path_factory.mktemp("full"), tables)
+    yield from platform(server_url, template_database, tmp_path_factory.mktemp("full"), tables)
 
 
 @pytest.fixture
 def fresh(server_url: str, template_database: str, tmp_path: Path) -> Iterator[Side]:
     """A platform without any data."""
-    yield from _side(server_url, template_database, tmp_path / "fresh", ())
+    yield from platform(server_url, template_database, tmp_path / "fresh", ())
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def exported(full: Side, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _side(server_url: str, template: str, folder: Path, tables: tuple[Exported, ...]) -> Iterator[Side]:
+def platform(server_url: str, template: str, folder: Path, tables: tuple[Exported, ...]) -> Iterator[Side]:
     with (
         fresh_database(server_url, f"loom_export_{folder.name}_{id(folder):x}", template) as url,
         psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection,

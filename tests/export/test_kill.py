@@ -71,7 +71,7 @@ def test_two_exports_do_not_share_a_directory(full: Side, tmp_path: Path) -> Non
     assert tried
 
 
-@pytest.mark.parametrize("point", ["bodies:3", "device_sensor_gps_raw:8", "processing_errors"])
+@pytest.mark.parametrize("point", ["bodies:3", "device_sensor_gps_raw:8"])
 def test_an_import_that_was_killed_is_run_again(full: Side, fresh: Side, exported: Path, point: str) -> None:
     killed("import", fresh, exported, point)
     fresh.load(exported)

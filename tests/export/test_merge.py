@@ -69,18 +69,20 @@ def state(connection: psycopg.Connection[Any]) -> dict[tuple[int, int], tuple[bo
 def sides(server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Side]]:
     from contextlib import ExitStack, contextmanager
 
-    from tests.export.conftest import _side
+    from tests.export.conftest import platform
 
     with ExitStack() as stack:
         yield [
-            stack.enter_context(contextmanager(_side)(server_url, template_database, tmp_path_factory.mktemp(name), ()))
+            stack.enter_context(
+                contextmanager(platform)(server_url, template_database, tmp_path_factory.mktemp(name), ())
+            )
             for name in ("merge_a", "merge_b")
         ]
 
 
 @given(there=PLATFORMS, here=PLATFORMS)
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -3,6 +3,8 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import pytest
 from loom_platform.export import manifest, verify
 from loom_platform.export.catalogue import LEFT_BEHIND, TABLES, Exported
 from loom_platform.export.selection import Selection
-from tests.export.conftest import Side
+from tests.export.conftest import Side, platform
 from tests.export.filling import DAYS, DEVICES, SECRET, TOPICS, content
 
 pytestmark = pytest.mark.integration
@@ -33,38 +35,41 @@ def asked(query: str) -> list[Any]:
     return duckdb.execute(query).fetchall()
 
 
-def test_an_import_into_an_empty_platform_gives_the_same_rows(full: Side, fresh: Side, exported: Path) -> None:
-    before, empty = content(full.connection), content(fresh.connection)
-    done = fresh.load(exported)
-    after = content(fresh.connection)
+@pytest.fixture(scope="module")
+def other(
+    server_url: str, template_database: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Side, dict[str, tuple[int, str | None]]]]:
+    """Another platform, which the export is read into, and what it held before."""
+    with contextmanager(platform)(server_url, template_database, tmp_path_factory.mktemp("other"), ()) as side:
+        yield side, content(side.connection)
+
+
+def test_an_import_gives_the_same_rows_and_a_second_one_changes_nothing(
+    full: Side, other: tuple[Side, dict[str, tuple[int, str | None]]], exported: Path
+) -> None:
+    target, empty = other
+    before = content(full.connection)
+    done = target.load(exported)
+    after = content(target.connection)
     assert {n: v for n, v in after.items() if n not in NOT_SAME} == {
         n: v for n, v in before.items() if n not in NOT_SAME
     }
-    assert {n: after[n] for n in NOT_SAME & after.keys()} == {n: empty[n] for n in NOT_SAME & after.keys()}
+    assert {n: after[n] for n in NOT_SAME} == {n: empty[n] for n in NOT_SAME}
     assert sum(done.known.values()) == 0
     for table in TOPICS:
         assert done.new[table.name] == 4 * DAYS * len(DEVICES)
-    assert fresh.connection.execute("SELECT nextval('georegion_revisions')").fetchone() == (42,)
-
-
-def test_a_second_import_changes_nothing(fresh: Side, exported: Path) -> None:
-    first = fresh.load(exported)
-    before = content(fresh.connection)
-    second = fresh.load(exported)
-    assert content(fresh.connection) == before
-    assert sum(second.new.values()) == 0
-    assert second.known == {n: first.new[n] for n in second.known}
-
-
-def test_bodies_come_back_to_their_rows(full: Side, fresh: Side, exported: Path) -> None:
-    fresh.load(exported)
+    again = target.load(exported)
+    assert content(target.connection) == after
+    assert sum(again.new.values()) == 0
+    assert again.known == {n: done.new[n] for n in again.known}
+    assert target.connection.execute("SELECT nextval('georegion_revisions')").fetchone() == (42,)
     refs = set()
     for table in TOPICS:
         for column in table.bodies:
-            refs |= set(fresh.connection.execute(f"SELECT {column} FROM {table.name}").fetchall())
+            refs |= set(target.connection.execute(f"SELECT {column} FROM {table.name}".encode()).fetchall())
     assert len(refs) > 10
     for (ref,) in refs:
-        assert fresh.store.get(ref) == full.store.get(ref)
+        assert target.store.get(ref) == full.store.get(ref)
 
 
 def test_polars_and_duckdb_read_every_table(full: Side, exported: Path) -> None:
