@@ -9,10 +9,11 @@ CREATE TABLE rollup_tables (
     condition      text        NOT NULL,
     dimensions     json        NOT NULL,
     measures       json        NOT NULL,
-    frozen_before  timestamptz NOT NULL DEFAULT '-infinity'
+    frozen_before  timestamptz NOT NULL DEFAULT '-infinity',
+    kept_from      timestamptz NOT NULL DEFAULT '-infinity'
 );
 COMMENT ON TABLE rollup_tables IS
-    'What is rolled up: dimensions are [name, expression], measures [name, expression, optional]. Rows before frozen_before may be gone, their roll-ups stay.';
+    'What is rolled up: dimensions are [name, expression], measures [name, expression, optional]. Rows before frozen_before may be gone, their roll-ups stay; there are none before kept_from.';
 
 -- Stretches of whole minutes in which rows came, changed or went since the roll-up was last brought up to date. Whoever
 -- writes rows adds a mark in the same transaction, and nobody changes one: so no writer ever waits for a refresh,
@@ -111,7 +112,7 @@ CREATE FUNCTION loom_marked(target text, size interval) RETURNS TABLE (device_id
     SELECT m.device_id,
            range_agg(tstzrange(loom_bucket(size, lower(m.span)),
                                loom_bucket(size, upper(m.span) - interval '1 microsecond') + size))
-           * tstzmultirange(tstzrange((SELECT frozen_before FROM rollup_tables WHERE table_name = target), NULL))
+           * tstzmultirange(tstzrange((SELECT greatest(frozen_before, kept_from) FROM rollup_tables WHERE table_name = target), NULL))
     FROM rollup_marks m WHERE m.table_name = target GROUP BY m.device_id
 $$;
 
@@ -215,17 +216,17 @@ BEGIN
     IF r.kind = 'table' THEN
         EXECUTE format('DELETE FROM %s k USING unnest($1, $2) AS p (device_id, span) '
                        'WHERE k.device_id = p.device_id AND k.bucket >= lower(p.span) AND k.bucket < upper(p.span)', minutes)
-        USING devices, ARRAY(SELECT s * tstzrange(r.frozen_before, NULL) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
+        USING devices, ARRAY(SELECT s * tstzrange(greatest(r.frozen_before, r.kept_from), NULL) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
         EXECUTE format('INSERT INTO %s (%s) SELECT %s FROM (%s) f', minutes, columns, columns, fresh)
-        USING devices, ARRAY(SELECT s * tstzrange(r.frozen_before, NULL) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
+        USING devices, ARRAY(SELECT s * tstzrange(greatest(r.frozen_before, r.kept_from), NULL) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
         GET DIAGNOSTICS done = ROW_COUNT;
     END IF;
-    IF EXISTS (SELECT FROM unnest(spans) s WHERE lower(s) < r.frozen_before) THEN
+    IF EXISTS (SELECT FROM unnest(spans) s WHERE lower(s) < r.frozen_before) AND r.kept_from < r.frozen_before THEN
         EXECUTE format('DELETE FROM %s k USING (%s) f WHERE %s AND k.samples <= f.samples', minutes, fresh, same)
-        USING devices, ARRAY(SELECT s * tstzrange(NULL, r.frozen_before) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
+        USING devices, ARRAY(SELECT s * tstzrange(r.kept_from, r.frozen_before) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
         EXECUTE format('INSERT INTO %s (%s) SELECT %s FROM (%s) f WHERE NOT EXISTS (SELECT FROM %s k WHERE %s)',
                        minutes, columns, columns, fresh, minutes, same)
-        USING devices, ARRAY(SELECT s * tstzrange(NULL, r.frozen_before) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
+        USING devices, ARRAY(SELECT s * tstzrange(r.kept_from, r.frozen_before) FROM unnest(spans) WITH ORDINALITY e (s, n) ORDER BY n);
         GET DIAGNOSTICS written = ROW_COUNT;
         done := done + written;
     END IF;

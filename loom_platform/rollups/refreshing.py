@@ -39,7 +39,10 @@ _RECOUNT = """
 SELECT loom_recount(%s, array_agg(device_id), array_agg(tstzrange(first, upto)))
 FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS pieces (device_id, first, upto)
 """
-_KIND = "SELECT kind, nullif(frozen_before, '-infinity') FROM rollup_tables WHERE table_name = %s"
+_KIND = """
+SELECT kind, nullif(greatest(frozen_before, kept_from), '-infinity') FROM rollup_tables WHERE table_name = %s
+"""
+_KEEP_FROM = "UPDATE rollup_tables SET kept_from = greatest(kept_from, %s) WHERE table_name = %s"
 _MARK_ALL = """
 INSERT INTO rollup_marks (table_name, device_id, span)
 SELECT %s, device_id, tstzrange(min(loom_bucket(interval '1 minute', first)),
@@ -126,16 +129,19 @@ def mark_all(connection: Connection, table: Table | str) -> None:
 
 
 def drop_before(connection: Connection, table: Table | str, before: datetime) -> int:
-    """Remove the roll-ups of a table that begin before `before`; how many rows by minute and hour there were."""
+    """Remove the roll-ups of a table before `before` (a whole hour), and keep none there from now on; how many rows."""
     rollup = rollup_of(table)
     if rollup is None:
         return 0
+    if before != before.astimezone(UTC).replace(minute=0, second=0, microsecond=0):
+        raise PlatformError(f"{rollup.table.name}: {before.isoformat()} is not the beginning of an hour; give one")
     removed = 0
     with connection.transaction():
         connection.execute("SELECT loom_lock_rollup(%s)", (rollup.table.name,))
         for unit in UNITS:
             query = sql.SQL("DELETE FROM {} WHERE bucket < %s").format(sql.SQL(store(connection, rollup, unit)))
             removed += connection.execute(query, (before,)).rowcount
+        connection.execute(_KEEP_FROM, (before, rollup.table.name))
     return removed
 
 

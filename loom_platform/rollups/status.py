@@ -19,6 +19,7 @@ SELECT r.kind, nullif(r.frozen_before, '-infinity'),
        (SELECT count(*) FROM rollup_marks m WHERE m.table_name = r.table_name)
 FROM rollup_tables r WHERE r.table_name = %s
 """
+_FLOOR = "SELECT nullif(greatest(frozen_before, kept_from), '-infinity') FROM rollup_tables WHERE table_name = %s"
 _ROWS = "SELECT count(*), min(bucket), max(bucket) FROM {}"
 _BYTES = """
 SELECT coalesce(sum(pg_total_relation_size(i.inhrelid)), 0)::bigint + pg_total_relation_size(%(store)s::regclass)
@@ -84,9 +85,9 @@ def differences(
 ) -> Iterator[Difference]:
     """Where the roll-up differs from a fresh count of the rows from `first` to `last`, or of all that are there.
 
-    It goes day by day, in bounded memory. What is frozen is left out: its rows may be gone.
+    It goes day by day, in bounded memory. What is frozen is left out: its rows may be gone. So is what is not kept.
     """
-    frozen = _one(connection, _STATUS, rollup)[1]
+    floor = _one(connection, _FLOOR, rollup)[0]
     query = sql.SQL(_EXTENT).format(sql.Identifier(rollup.table.name))
     row = connection.execute(query).fetchone()
     if row is None or row[0] is None:
@@ -98,8 +99,8 @@ def differences(
     if begins is None or ends is None:
         return
     day = begins.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    if frozen is not None:
-        day = max(day, frozen)
+    if floor is not None:
+        day = max(day, floor.astimezone(UTC))
     while day <= ends:
         for unit in UNITS:
             values = (rollup.table.name, unit, day, day + DAY)

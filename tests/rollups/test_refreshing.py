@@ -196,6 +196,22 @@ def test_roll_ups_outlive_their_rows(connection: Connection) -> None:
     assert_right(connection, GPS, rows[4:])
 
 
+def test_roll_ups_that_are_kept_for_less_long_than_their_rows(connection: Connection) -> None:
+    rows = fixes(12, every=timedelta(hours=1))
+    with connection.transaction():
+        write(connection, GPS, rows)
+    refresh(connection, [GPS.table])
+    assert drop_before(connection, GPS.table, rows[5].timestamp.replace(minute=0)) == 10
+    for _ in range(2):
+        assert_right(connection, GPS, rows[5:])
+        assert list(differences(connection, GPS)) == []
+        mark_all(connection, GPS.table)
+        assert_right(connection, GPS, rows[5:])
+        refresh(connection, [GPS.table])
+    with pytest.raises(PlatformError, match="is not the beginning of an hour"):
+        drop_before(connection, GPS.table, START)
+
+
 def test_a_day_is_frozen_as_a_whole(connection: Connection) -> None:
     with pytest.raises(PlatformError, match="is not the beginning of a UTC day"):
         freeze(connection, GPS.table, START)
