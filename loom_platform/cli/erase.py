@@ -150,6 +150,7 @@ def _erase(scope: "Scope", patience: timedelta | None, as_json: bool) -> None:
         try:
             done = run.erase(connection, scope, place, asking.actor())
             kept = _now(connection, place, done, patience)
+            run.vacuum(connection, done.erasure, place)
             unknown = run.compute_again(connection, done.erasure, place, threading.Event())
         finally:
             place.blobs.close()

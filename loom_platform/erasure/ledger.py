@@ -130,7 +130,9 @@ def done(connection: Connection, erasure: Erasure, kind: str, names: Sequence[st
 def finish(connection: Connection, erasure: Erasure, proof: dict[str, Any]) -> None:
     """Nothing of it is left; the proof."""
     with connection.transaction():
-        connection.execute("DELETE FROM erasure_work WHERE erasure_id = %s AND kind <> 'again'", (erasure.id,))
+        connection.execute(
+            "DELETE FROM erasure_work WHERE erasure_id = %s AND kind NOT IN ('again', 'day')", (erasure.id,)
+        )
         query = "UPDATE erasures SET finished_at = clock_timestamp(), proof = %s WHERE id = %s"
         connection.execute(query, (Jsonb(proof), erasure.id))
         audit(connection, erasure.asked_by, "erasure.finish", str(erasure.id))

@@ -191,6 +191,7 @@ def _told(
     """Count these groups of deleted rows, and take their share out of the roll-ups."""
     for device, _, first, last in found:
         forget_rollup(connection, table, device, first, last)
+        ledger.note(connection, erasure, "day", {f"{table.name}/{first.astimezone(UTC):%Y-%m-%d}": {}})
     gone = sum(rows for _, rows, _, _ in found)
     ledger.add(connection, erasure, table.name, gone)
     return gone

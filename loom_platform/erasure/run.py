@@ -38,6 +38,7 @@ SETTLE: Final = timedelta(seconds=3)
 _OPTIONS: Final = "-c statement_timeout=0 -c idle_in_transaction_session_timeout=0 -c jit=off -c timezone=UTC"
 _ALONE: Final = "SELECT pg_try_advisory_lock(hashtext('loom-erase'))"
 _TRIES: Final = 3
+_PART: Final = "SELECT part::text FROM loom_days(%s) WHERE day = %s::date"
 
 
 def silent(_what: str, _count: int) -> None:
@@ -238,6 +239,21 @@ def remove_now(connection: Connection, done: Erased, place: Place, patience: tim
     proved["kafka"] = [holding.as_json() for holding in still]
     ledger.amend(connection, done.erasure, proved)
     return left
+
+
+def vacuum(connection: Connection, erasure: Erasure, place: Place) -> int:
+    """Vacuum the days that rows went from: no index names those any more, and their place is used again; how many days.
+
+    PostgreSQL does so by itself only where it is worth while. It reads the days as a whole, beside all other work.
+    """
+    days = list(ledger.noted(connection, erasure, "day"))
+    for number, name in enumerate(days):
+        table, _, day = name.partition("/")
+        for (part,) in connection.execute(_PART, (table, day)).fetchall():
+            connection.execute(f"VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) {part}".encode())
+        ledger.done(connection, erasure, "day", [name])
+        place.progress("days vacuumed", number + 1)
+    return len(days)
 
 
 def again(connection: Connection, erasure: Erasure) -> Erasure:
