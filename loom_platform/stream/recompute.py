@@ -19,6 +19,7 @@ import psycopg
 from loom_models.errors import DependencyError
 from loom_models.stage import Stage
 from loom_platform.retention.drops import dropped_days
+from loom_platform.stream import lease
 from loom_platform.stream.apply import Applied, apply, finish, halves, no_timers
 from loom_platform.stream.batch import LOCK_STAGE, REFUSED, Outcome
 from loom_platform.stream.config import StreamConfig
@@ -37,11 +38,15 @@ log = logging.getLogger(__name__)
 SLICE_SECONDS: Final = 0.4
 """A slice that takes longer is followed by smaller ones: so long a live batch of the same stage may have to wait."""
 
+BESIDE_LIVE: Final = 4
+"""While a live run has the stage, slices are so many times shorter."""
+
 _FIRST_ROWS: Final = 5_000
 _SMALLEST_SHARE: Final = 8
 """A busy machine makes slices no smaller than this part of the largest: smaller ones would only cost more."""
 
 _REPORT_SECONDS: Final = 2.0
+_LOOK_SECONDS: Final = 5.0
 _GIVE_UP: Final = timedelta(minutes=5)
 _BACKOFF_FIRST, _BACKOFF_LAST = 0.2, 10.0
 _AWAY = (DependencyError, psycopg.OperationalError, psycopg.InterfaceError)
@@ -158,6 +163,8 @@ class _Run:
     most: int
     rows: int
     told_at: float = 0.0
+    looked_at: float = 0.0
+    shorter: int = 1
     known: set[int] = field(default_factory=set)
 
     def tell(self, *, at_once: bool = False) -> None:
@@ -167,12 +174,21 @@ class _Run:
             for report in self.statistics.reports():
                 self.on_report(report)
 
+    def look(self, connection: psycopg.Connection[Any]) -> None:
+        """See now and then whether a live run has the stage: its batches wait while a slice is at work."""
+        if time.monotonic() - self.looked_at >= _LOOK_SECONDS:
+            self.looked_at = time.monotonic()
+            live = {row[0] for row in connection.execute(lease.LIVE).fetchall()}
+            self.shorter = BESIDE_LIVE if self.stage.name in live else 1
+            self.rows = max(1, min(self.rows, self.most // self.shorter))
+
     def adapt(self, records: int, seconds: float) -> None:
         """Larger slices while they are quick, smaller ones when one takes too long."""
-        if seconds > SLICE_SECONDS:
-            self.rows = min(self.rows, max(1, self.most // _SMALLEST_SHARE, min(self.rows, records) // 2))
-        elif records >= self.rows // 2 and seconds < SLICE_SECONDS / 2:
-            self.rows = min(2 * self.rows, self.most)
+        most, target = self.most // self.shorter, SLICE_SECONDS / self.shorter
+        if seconds > target:
+            self.rows = min(self.rows, max(1, most // _SMALLEST_SHARE, min(self.rows, records) // 2))
+        elif records >= self.rows // 2 and seconds < target / 2:
+            self.rows = max(1, min(2 * self.rows, most))
 
 
 class _Device:
@@ -201,6 +217,7 @@ class _Device:
     def _slice(self) -> bool:
         """The next slice: read, computed and written in one transaction; whether it was the last."""
         progress, run = self._progress, self._run
+        run.look(self._connection)
         with self._locked():
             started = time.monotonic()
             piece = self._reader.read(progress.day, progress.device_id, progress.position, run.rows)
