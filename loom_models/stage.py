@@ -25,8 +25,8 @@ class BlobStore(Protocol):
         """The body at `ref`; raises DependencyError when the store is away, KeyError when it has none."""
         ...
 
-    def get_all(self, refs: Sequence[str]) -> list[bytes]:
-        """As `get`, for many at once, which is faster."""
+    def get_all(self, refs: Sequence[str]) -> Sequence[bytes | Exception]:
+        """As `get`, for many at once, which is faster; what is wrong with a body is in its place."""
         ...
 
 

@@ -3,7 +3,7 @@
 `open_blobs` is where to begin; docs/how-to/bodies.md tells the rest.
 """
 
-from loom_platform.blobs.errors import BlobDamagedError, BlobError, BlobUrlError, KeyDestroyedError
+from loom_platform.blobs.errors import BlobDamagedError, BlobError, BlobMissingError, BlobUrlError, KeyDestroyedError
 from loom_platform.blobs.keys import destroy_key
 from loom_platform.blobs.removal import Removed
 from loom_platform.blobs.store import Blobs, open_blobs
@@ -11,6 +11,7 @@ from loom_platform.blobs.store import Blobs, open_blobs
 __all__ = [
     "BlobDamagedError",
     "BlobError",
+    "BlobMissingError",
     "BlobUrlError",
     "Blobs",
     "KeyDestroyedError",

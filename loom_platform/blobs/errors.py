@@ -11,6 +11,13 @@ class BlobUrlError(BlobError):
     """The URL of the object store is not one that Loom can use."""
 
 
+class BlobMissingError(BlobError, KeyError):
+    """Object storage has no such body."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class BlobDamagedError(BlobError):
     """What is stored is not what was: torn, altered, or under another name."""
 

@@ -11,7 +11,7 @@ from loom_platform.blobs import locks, removal
 from loom_platform.blobs import sweep as sweeping
 from loom_platform.blobs import usage as using
 from loom_platform.blobs import verify as verifying
-from loom_platform.blobs.errors import BlobUrlError
+from loom_platform.blobs.errors import BlobError, BlobMissingError, BlobUrlError
 from loom_platform.blobs.keys import DatabaseKeys, MemoryKeys, destroy_key
 from loom_platform.blobs.objects import Objects
 from loom_platform.blobs.references import parsed, reference_to
@@ -78,20 +78,26 @@ class Blobs:
     def get(self, ref: str) -> bytes:
         """The body at `ref`, decrypted and checked.
 
-        Raises KeyError when there is none, DependencyError when the store or the keys are away, BlobDamagedError when
-        it is not what was stored, KeyDestroyedError when nobody can read it any more.
+        Raises BlobMissingError (a KeyError) when there is none, BlobDamagedError when it is not what was stored,
+        KeyDestroyedError when nobody can read it any more, DependencyError when the store or the keys are away.
         """
         reference = parsed(ref)
         stored = None if reference is None else self.objects.read(ref)
         if reference is None or stored is None:
-            raise KeyError(f"object store {self.url} has no {ref!r}")
+            raise BlobMissingError(f"object store {self.url} has no {ref!r}")
         if reference.device_id is None:
             return checked(stored, reference)
         return unseal(stored, reference, self._keys.of(key_id_of(stored, reference), reference))
 
-    def get_all(self, refs: Sequence[str]) -> list[bytes]:
-        """As `get`, for many at once; raises for the first that can't be given."""
-        return list(self.objects.pool.map(self.get, refs))
+    def get_all(self, refs: Sequence[str]) -> list[bytes | BlobError]:
+        """As `get`, for many at once; what is wrong with a body is in its place. Raises DependencyError."""
+        return list(self.objects.pool.map(self._get_or_error, refs))
+
+    def _get_or_error(self, ref: str) -> bytes | BlobError:
+        try:
+            return self.get(ref)
+        except BlobError as error:
+            return error
 
     def exists(self, ref: str) -> bool:
         """Whether something is stored at `ref`; `get` tells whether it is whole."""
@@ -188,7 +194,7 @@ class BlobWriter:
         """As Blobs.get."""
         return self._blobs.get(ref)
 
-    def get_all(self, refs: Sequence[str]) -> list[bytes]:
+    def get_all(self, refs: Sequence[str]) -> list[bytes | BlobError]:
         """As Blobs.get_all."""
         return self._blobs.get_all(refs)
 

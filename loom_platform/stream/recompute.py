@@ -224,6 +224,9 @@ class _Device:
             if piece is None:
                 return True
             outcome = self._compute(unerased(self._connection, piece.batch), no_timers())
+            outcome.dead_letters += len(piece.unreadable)
+            for message_id, reason in piece.unreadable.items():
+                run.on_poison(message_id, "body", reason)
             progress.counted.include(outcome)
             progress.save(self._connection, piece.end)
             run.config.on_point("slice")

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -44,11 +44,15 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some rows as the batch that the transform gets, and where they end; `last` when none follow."""
+    """Some rows as the batch that the transform gets, and where they end; `last` when none follow.
+
+    `unreadable` are rows whose body is missing or damaged, by message_id, with the reason; they are not in the batch.
+    """
 
     batch: pl.DataFrame
     end: Position
     last: bool
+    unreadable: dict[str, str] = field(default_factory=dict)
 
 
 def bounds(day: date) -> tuple[datetime, datetime]:
@@ -97,14 +101,18 @@ class SliceReader:
         window = _window(self._stage)
         if full and window is not None:
             frame, boundary = self._whole_windows(frame, device_id, end, window)
-            return Slice(self._batch(frame), Position(boundary), last=boundary >= end)
+            return self._slice(frame, Position(boundary), last=boundary >= end)
         where = Position(frame["timestamp"][-1], frame["message_id"][-1])
-        return Slice(self._batch(frame), where, last=not full)
+        return self._slice(frame, where, last=not full)
+
+    def _slice(self, frame: pl.DataFrame, end: Position, *, last: bool) -> Slice:
+        unreadable: dict[str, str] = {}
+        return Slice(self._batch(frame, unreadable), end, last, unreadable)
 
     def empty(self) -> pl.DataFrame:
         """A batch without any row."""
         nobody = Position(datetime(1970, 1, 1, tzinfo=UTC))
-        return self._batch(self._select("", nobody, nobody.timestamp, 0))
+        return self._batch(self._select("", nobody, nobody.timestamp, 0), {})
 
     def _whole_windows(
         self, frame: pl.DataFrame, device_id: str, end: datetime, window: timedelta
@@ -141,20 +149,25 @@ class SliceReader:
             cursor.execute(query.as_string())
             return pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table()))
 
-    def _batch(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Landed rows in the form of a live batch: a stored body is fetched back into its field."""
+    def _batch(self, rows: pl.DataFrame, unreadable: dict[str, str]) -> pl.DataFrame:
+        """Landed rows in the form of a live batch: a stored body is fetched back into its field.
+
+        Rows whose body cannot be had are left out and added to `unreadable`.
+        """
         payload = self._stage.source.payload
         body = self._stage.source.table.body
         if body is not None:
             blobs = self._blobs
             if blobs is None:
-                name = self._stage.name
-                raise DependencyError(f"stage {name}: no object storage is configured, its source keeps bodies there")
+                stage = self._stage.name
+                raise DependencyError(f"stage {stage}: no object storage is configured, its source keeps bodies there")
             fields = payload.model_fields.items()
-            field = next(n for n, f in fields if any(isinstance(m, StoredBody) for m in f.metadata))
+            name = next(n for n, f in fields if any(isinstance(m, StoredBody) for m in f.metadata))
             stored = blobs.get_all(rows[f"{body.name}_ref"].to_list())
-            encoded = [base64.b64encode(content).decode() for content in stored]
-            rows = rows.with_columns(pl.Series(field, encoded, dtype=pl.String))
+            encoded = [None if isinstance(c, Exception) else base64.b64encode(c).decode() for c in stored]
+            wrong = {i: str(c) for i, c in zip(rows["message_id"], stored, strict=True) if isinstance(c, Exception)}
+            unreadable.update(wrong)
+            rows = rows.with_columns(pl.Series(name, encoded, dtype=pl.String)).filter(pl.col(name).is_not_null())
         schema = frame_schema(payload)
         return rows.with_columns(
             *(pl.col(n).cast(d) for n, d in schema.items()), pl.int_range(pl.len(), dtype=pl.UInt32).alias("position")

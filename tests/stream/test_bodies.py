@@ -15,7 +15,9 @@ import pytest
 from loom_contracts.payloads.audio import AudioChunk
 from loom_contracts.topics.device import AUDIO_RAW
 from loom_models.landing import landing_stage
+from loom_models.stages.vad_filtered import SILERO_VAD
 from loom_platform.blobs import Blobs, open_blobs
+from loom_platform.stream.slices import SliceReader
 from tests.stream.bench import NOW, Bench, eventually
 
 pytestmark = pytest.mark.integration
@@ -93,3 +95,23 @@ def test_a_store_that_is_away_is_waited_for(
         eventually(lambda: bench.done(LANDING))
     assert stored(bench, blobs) == [b"sound %d" % n for n in range(3)]
     assert bench.rows("SELECT 1 FROM processing_errors") == []
+
+
+def test_a_recompute_goes_on_without_the_bodies_that_are_lost(bench: Bench, blobs: Blobs, tmp_path: Path) -> None:
+    chunks = [chunk(3 * n) for n in range(5)]
+    bench.send(AUDIO_RAW, *chunks)
+    bench.drain(LANDING)
+    refs = [ref for (ref,) in bench.rows("SELECT audio_ref FROM device_audio_raw ORDER BY timestamp")]
+    (tmp_path / "blobs" / refs[1]).unlink()
+    (tmp_path / "blobs" / refs[3]).write_bytes(b"altered")
+    with SliceReader(SILERO_VAD, bench.config.database_url, blobs) as reader:
+        piece = reader.read(NOW.date(), "phone-0", None, 100)
+    assert piece is not None
+    read = [base64.b64decode(text) for text in piece.batch["chunk_data"]]
+    assert read == [b"sound 0", b"sound 6", b"sound 12"]
+    assert piece.batch["position"].to_list() == [0, 1, 2]
+    lost, altered = str(chunks[1].message_id), str(chunks[3].message_id)
+    assert piece.unreadable.keys() == {lost, altered}
+    assert refs[1] in piece.unreadable[lost]
+    assert "altered or torn" in piece.unreadable[altered]
+    assert piece.last
