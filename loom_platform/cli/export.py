@@ -58,6 +58,7 @@ def verify_command(folder: _Folder, as_json: _Json = False) -> None:
     from loom_platform.cli.export_progress import DataProgress
     from loom_platform.cli.output import complaints, console, reported
     from loom_platform.export import manifest, verify
+    from loom_platform.export.readme import held
 
     progress = DataProgress(complaints, quiet=as_json)
     with reported(), progress.shown():
@@ -69,7 +70,7 @@ def verify_command(folder: _Folder, as_json: _Json = False) -> None:
         for problem in problems:
             console.print(f"[red]{problem}[/]")
         if not problems:
-            console.print(f"whole: {_summary(found)}")
+            console.print(f"whole: {held(found)}")
     if problems:
         raise typer.Exit(1)
 
@@ -106,6 +107,7 @@ def _write(out: Path, wanted: "Selection", as_json: bool) -> None:
     from loom_platform.cli import asking
     from loom_platform.cli.export_progress import DataProgress
     from loom_platform.cli.output import complaints, console
+    from loom_platform.export.readme import held
     from loom_platform.export.write import export
     from loom_platform.settings import load_settings
 
@@ -118,7 +120,7 @@ def _write(out: Path, wanted: "Selection", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(_told(out, done)))
     else:
-        console.print(f"{out}: {_summary(done)}, in {time.monotonic() - began:.1f} s")
+        console.print(f"{out}: {held(done)}, in {time.monotonic() - began:.1f} s")
     if done.blobs.missing:
         complaints.print(
             f"[yellow]{done.blobs.missing:,} bodies could not be read; {out}/blobs.parquet says which and why[/]"
@@ -130,16 +132,6 @@ def _stored(settings: Any) -> Any:
     from loom_platform.blobs import open_blobs
 
     return open_blobs(settings)
-
-
-def _summary(done: "Manifest") -> str:
-    from loom_platform.export.readme import size
-
-    tables = [t for t in done.tables.values() if t.rows]
-    return (
-        f"{done.rows:,} rows of {len(tables)} tables ({size(sum(t.bytes for t in tables))}), "
-        f"{done.blobs.count:,} bodies ({size(done.blobs.bytes)})"
-    )
 
 
 def _told(folder: Path, done: "Manifest") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from loom_platform.export.manifest import Manifest
 _HEAD: Final = """\
 # Your data from Loom
 
-Exported on {finished} UTC: {rows:,} rows in {tables} tables as of {snapshot}, and {blobs:,} bodies ({blob_size}).
+Exported on {finished} UTC: {held}. The rows are as of {snapshot}.
 {selection}
 
 Everything here can be read without Loom. Nothing is encrypted, so keep this directory as private as the data in it.
@@ -60,11 +60,8 @@ def text(manifest: Manifest, descriptions: dict[str, str]) -> str:
     example = max(daily, key=lambda name: filled[name].rows, default=None)
     head = _HEAD.format(
         finished=manifest.finished_at[:16].replace("T", " "),
-        rows=manifest.rows,
-        tables=len(filled),
-        snapshot=manifest.snapshot,
-        blobs=manifest.blobs.count,
-        blob_size=size(manifest.blobs.bytes),
+        held=held(manifest),
+        snapshot=manifest.snapshot[:19].replace("T", " "),
         selection=_selection(manifest.selection),
         duckdb=_duckdb(example) + (_BODIES if "device_audio_raw" in filled and manifest.blobs.count else ""),
         polars=_polars(example),
@@ -73,6 +70,20 @@ def text(manifest: Manifest, descriptions: dict[str, str]) -> str:
     if manifest.blobs.missing:
         lines += ["", f"{manifest.blobs.missing:,} bodies could not be read; `blobs.parquet` says why (`problem`)."]
     return head + "\n".join(lines) + "\n"
+
+
+def held(manifest: Manifest) -> str:
+    """How much an export holds, for a person."""
+    filled = [t for t in manifest.tables.values() if t.rows]
+    blobs = manifest.blobs
+    return (
+        f"{manifest.rows:,} rows of {_number(len(filled), 'table', 'tables')} ({size(sum(t.bytes for t in filled))}), "
+        f"{_number(blobs.count, 'body', 'bodies')} ({size(blobs.bytes)})"
+    )
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def size(count: int) -> str:
