@@ -28,6 +28,7 @@ def list_command(as_json: _Json = False) -> None:
     """Show how long each topic's rows, roll-ups and messages are kept, and parts of Dagster's database."""
     import json
     from dataclasses import asdict
+    from datetime import UTC
 
     from rich.table import Table
 
@@ -48,6 +49,10 @@ def list_command(as_json: _Json = False) -> None:
     for name, each in kept.items():
         table.add_row(name, *(_cell(each[k.value]) for k in kinds))
     console.print(table)
+    for topic in TABLED:
+        begins = rules.begins(topic)
+        if begins is not None and begins > datetime.now(UTC):
+            console.print(f"{topic.name}: nothing goes before {begins:%F}; loom retention keep {topic.name} keeps all")
     console.print()
     table = Table("dagster", "kept", "what it is", box=None, pad_edge=False)
     for name, what in DAGSTER.items():
@@ -229,10 +234,15 @@ def _tell(kind: "Kind", name: str, before: "Rules", then: "Rules") -> None:
 
     if kind is Kind.DAGSTER:
         console.print(f"{name}: {told(then.said.get((kind, name)))}")
+    same = 0
     for topic in named(kind, name):
-        now, was = then.of(kind, topic), before.of(kind, topic)
-        changed = "" if now == was else f", before {told(was.length)}"
-        console.print(f"{topic.name}: {_WHAT[kind.value]} kept {told(now.length)}{changed}")
+        now, was = then.of(kind, topic).length, before.of(kind, topic).length
+        if now == was:
+            same += 1
+        else:
+            console.print(f"{topic.name}: {_WHAT[kind.value]} kept {told(now)}, before {told(was)}")
+    if same:
+        console.print(f"{same} {'topic is' if same == 1 else 'topics are'} kept as long as before")
 
 
 _WHAT = {"table": "rows and bodies", "rollups": "roll-ups", "kafka": "messages in Kafka"}

@@ -98,10 +98,15 @@ class Rules:
         if kept.length is None:
             return None
         if kept.origin == "contract":
-            known = self.known_since.get(topic.name)
-            if known is None or known + kept.length > now:
+            begins = self.begins(topic)
+            if begins is None or begins > now:
                 return None
         return (now.astimezone(UTC) - kept.length).date()
+
+    def begins(self, topic: Topic) -> datetime | None:
+        """When the contract's length of the topic's table begins to count here; None when it does not."""
+        kept, known = self.of(Kind.TABLE, topic), self.known_since.get(topic.name)
+        return None if kept.origin != "contract" or kept.length is None or known is None else known + kept.length
 
     def dagster(self) -> Retention:
         """How long Dagster's database keeps its parts."""
