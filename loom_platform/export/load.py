@@ -1,6 +1,7 @@
 """An export into a platform: same rows, same ids, same history. What is there already stays as it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import psycopg
 import pyarrow.parquet as pq
+from psycopg import errors as pg
 from psycopg import sql
 
 from loom_models.errors import DependencyError
@@ -109,14 +111,21 @@ def load(
     return done
 
 
-def _connected(database_url: str) -> Connection:
+@contextmanager
+def _connected(database_url: str) -> Iterator[Connection]:
     try:
         connection = psycopg.connect(
             database_url, autocommit=True, application_name="loom import", connect_timeout=5, options=_OPTIONS
         )
     except psycopg.OperationalError as error:
         raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error
-    return connection
+    try:
+        with connection:
+            yield connection
+    except (pg.UndefinedTable, pg.UndefinedColumn, pg.UndefinedFunction) as error:
+        raise ImportDataError(f"the database is not as this Loom has it ({error}); run `loom db migrate`") from error
+    except psycopg.OperationalError as error:
+        raise DependencyError(f"the database went away ({str(error).strip()}); run the import again") from error
 
 
 def _empty(connection: Connection) -> bool:
