@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 from loom_contracts.topic import Topic
@@ -23,7 +23,6 @@ router = APIRouter(prefix="/lineage", tags=["lineage"], route_class=IngestRoute)
 
 TOPICS: Final[dict[str, Topic]] = {t.name: t for t in (*DERIVED, *LANDED)}
 """Topics whose rows are kept, by name."""
-_ID: Final[TypeAdapter[UUID]] = TypeAdapter(UUID)
 _DAY: Final = {"type": "string", "format": "date"}
 
 
@@ -85,6 +84,12 @@ class Where(BaseModel):
     day: Day | None = None
 
 
+class Identity(BaseModel):
+    """Which row."""
+
+    message_id: UUID
+
+
 class Newest(BaseModel):
     """Of which topic the newest row is wanted."""
 
@@ -114,7 +119,7 @@ def _operation(*, identity: bool) -> dict[str, Any]:
 @router.get("/latest", **_operation(identity=False))
 async def latest(request: Request) -> Response:
     """The newest row of a topic, or of one of its days, explained: what the links of Dagster's asset pages lead to."""
-    where = _parsed(Newest, request)
+    where = _parsed(Newest, dict(request.query_params), "query")
     topic = TOPICS[where.topic]
     lineage, devices = _lineage(request), context_of(request).principal.devices
     only = None if devices is None else sorted(devices)
@@ -125,11 +130,8 @@ async def latest(request: Request) -> Response:
 @router.get("/{message_id}", **_operation(identity=True))
 async def explain(request: Request) -> Response:
     """What a row was made from, by which stage, version and run, up to the raw events; and what was derived from it."""
-    where = _parsed(Where, request)
-    try:
-        message_id = _ID.validate_python(request.path_params["message_id"])
-    except ValidationError as error:
-        raise _located(rejection(error, b"path"), "path", "message_id") from None
+    where = _parsed(Where, dict(request.query_params), "query")
+    message_id = _parsed(Identity, request.path_params, "path").message_id
     topic = TOPICS[where.topic] if where.topic is not None else None
     lineage = _lineage(request)
     found, row = await lineage.answered(tree.find(message_id, topic=topic, day=where.day))
@@ -145,11 +147,11 @@ def _lineage(request: Request) -> Lineage:
     return found
 
 
-def _parsed(model: type[M], request: Request) -> M:
+def _parsed(model: type[M], values: dict[str, Any], place: str) -> M:
     try:
-        return model.model_validate_strings(dict(request.query_params))
+        return model.model_validate_strings(values)
     except ValidationError as error:
-        raise _located(rejection(error, b"query"), "query") from None
+        raise _located(rejection(error, b"query"), place) from None
 
 
 def _located(error: ApiError, *place: str) -> ApiError:
