@@ -23,6 +23,7 @@ def windows(home: Home) -> dict[datetime, int]:
 def again(home: Home, done: run.Erased) -> None:
     with psycopg.connect(home.settings.database_url, autocommit=True) as connection:
         assert run.compute_again(connection, done.erasure, home.place(), threading.Event()) == []
+        run.vacuum(connection, done.erasure, home.place())
         assert connection.execute("SELECT FROM erasure_work").fetchall() == []
 
 

@@ -44,3 +44,16 @@ def test_what_kafka_still_holds_does_not_come_back(own_home: Home) -> None:
     assert [row[1] for row in found["device_sensor_gps_raw"]] == [new.message_id]
     assert "processing_errors" not in found
     assert "device_sensor_accelerometer_windowed" not in found
+
+
+def test_a_day_that_timescaledb_has_compressed(home: Home) -> None:
+    if home.rows("SELECT FROM pg_extension WHERE extname = 'timescaledb'") == []:
+        pytest.skip("no TimescaleDB here")
+    tables = ("device_sensor_gps_raw", "device_sensor_accelerometer_raw", "location_georegion_detected")
+    for table in tables:
+        home.rows("SELECT compress_chunk(part) FROM loom_days(%s)", table)
+    before = {name: rows for name, rows in home.of(OTHER).items() if name in tables}
+    done = home.erase(Scope((MINE,), forget=True))
+    assert done.erasure.counts["device_sensor_gps_raw"] == 5
+    assert home.of(MINE).keys() <= STAYS
+    assert {name: rows for name, rows in home.of(OTHER).items() if name in tables} == before
