@@ -49,7 +49,7 @@ def at(seconds: float) -> datetime:
 
 def message(topic: Topic, device: str, seconds: float, **fields: Any) -> Message:
     """A message of `topic` with the fields that it needs."""
-    body = {
+    bodies: dict[str, dict[str, Any]] = {
         GPS_RAW.name: {"latitude": HOME[0], "longitude": HOME[1]},
         ACCELEROMETER_RAW.name: {"x": seconds % 7, "y": 0.0, "z": 9.8},
         HEARTRATE_RAW.name: {"bpm": 60},
@@ -57,9 +57,9 @@ def message(topic: Topic, device: str, seconds: float, **fields: Any) -> Message
             "chunk_data": base64.b64encode(f"{device} {seconds}".encode()).decode(),
             "format": "wav", "sample_rate": 16_000, "channels": 1, "duration_ms": 100,
         },
-    }[topic.name]  # fmt: skip
-    given = {"message_id": str(uuid4()), "device_id": device, "timestamp": at(seconds).isoformat()}
-    return topic.payload.model_validate(given | body | fields)
+    }  # fmt: skip
+    given: dict[str, Any] = {"message_id": str(uuid4()), "device_id": device, "timestamp": at(seconds).isoformat()}
+    return topic.payload.model_validate(given | bodies[topic.name] | fields)
 
 
 @dataclass

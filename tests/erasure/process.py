@@ -26,11 +26,11 @@ def main(order: dict[str, Any]) -> None:
             left -= 1
 
     scope = order["scope"]
-    times = {name: datetime.fromisoformat(scope[name]) for name in ("since", "until") if name in scope}
+    since, until = (datetime.fromisoformat(scope[n]) if n in scope else None for n in ("since", "until"))
     config = StreamConfig(settings.database_url, settings.kafka_bootstrap_servers, settings.kafka_topic_prefix)
     place = run.Place(settings, config, open_blobs(settings), settle=timedelta(0), on_point=on_point)
     with run.connect(settings.database_url) as connection:
-        run.erase(connection, Scope(tuple(scope["devices"]), **times), place, "test")
+        run.erase(connection, Scope(tuple(scope["devices"]), since, until), place, "test")
     place.blobs.close()
 
 

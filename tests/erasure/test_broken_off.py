@@ -56,7 +56,7 @@ def test_the_chain_keeps_that_it_happened_and_not_what(home: Home) -> None:
         "SELECT sequence, occurred_at, actor, action, subject, outcome, details, previous, hash FROM audit_log "
         "ORDER BY 1"
     )
-    found = [Row(*row[:7], bytes(row[7]), bytes(row[8])) for row in rows]
+    found = [Row(*(*row[:7], bytes(row[7]), bytes(row[8]))) for row in rows]
     assert [(r.action, r.subject) for r in found] == [
         ("erasure.begin", str(done.erasure.id)),
         ("erasure.finish", str(done.erasure.id)),
