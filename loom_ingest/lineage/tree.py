@@ -177,7 +177,7 @@ def _day_before(topic: Topic, before: datetime, day: date | None) -> Steps[date 
 
 def _bounds(day: date) -> tuple[datetime, datetime]:
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
-    return start, start + timedelta(days=1)
+    return start, min(start, _END_OF_TIME) + timedelta(days=1)
 
 
 def _climb(node: Node, depth: int) -> Steps[None]:

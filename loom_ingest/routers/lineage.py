@@ -74,14 +74,13 @@ def _known(name: str) -> str:
 
 
 TopicName = Annotated[str, AfterValidator(_known)]
-Day = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2999, 12, 31))]
 
 
 class Where(BaseModel):
     """Where a row is to be looked for."""
 
     topic: TopicName | None = None
-    day: Day | None = None
+    day: date | None = None
 
 
 class Identity(BaseModel):
@@ -94,7 +93,7 @@ class Newest(BaseModel):
     """Of which topic the newest row is wanted."""
 
     topic: TopicName
-    day: Day | None = None
+    day: date | None = None
 
 
 M = TypeVar("M", bound=BaseModel)

@@ -100,7 +100,8 @@ async def test_the_newest_of_a_topic_and_day(client: httpx.AsyncClient, database
         ("/lineage/thing", 422, "INVALID_VALUE", "message_id"),
         (f"/lineage/{uuid4()}?topic=device.gps", 422, "INVALID_VALUE", "there is no topic 'device.gps'"),
         (f"/lineage/{uuid4()}?day=yesterday", 422, "INVALID_VALUE", "day"),
-        (f"/lineage/{uuid4()}?day=9999-12-31", 422, "OUT_OF_RANGE", "day"),
+        (f"/lineage/{uuid4()}?topic=device.sensor.gps.raw&day=9999-12-31", 404, "ROW_NOT_FOUND", "on 9999-12-31"),
+        (f"/lineage/{uuid4()}?topic=device.sensor.gps.raw&day=0001-01-01", 404, "ROW_NOT_FOUND", "on 0001-01-01"),
         ("/lineage/latest", 422, "MISSING_FIELD", "topic"),
     ],
 )
