@@ -87,6 +87,7 @@ class ContextQuery:
 
 
 DUE_SCHEMA = pl.Schema({"device_id": pl.String(), "key": pl.String()})
+SPAN_SCHEMA = pl.Schema({"device_id": pl.String(), "first": pl.Datetime("us", "UTC"), "last": pl.Datetime("us", "UTC")})
 TIMER_SCHEMA = pl.Schema({"device_id": pl.String(), "key": pl.String(), "due_at": pl.Datetime("us", "UTC")})
 
 
@@ -118,7 +119,10 @@ class Output:
     `stored_at`). `message_id` and `source_message_id` are text. `timers` sets timers (`device_id`, `key`,
     `due_at`), replacing those of the same key; `cleared` (`device_id`, `key`) ends some. `state` is kept for each
     device named; None forgets it. `poison` names records of the batch that can't be processed: `message_id`
-    and `reason`.
+    and `reason`. `spans` (SPAN_SCHEMA) are for a sink whose answers stretch over time, such as visits: the stretches of
+    time, from `first` up to but without `last`, that were answered anew. Of each, every row of the device whose
+    `timestamp` lies there and that is not among `rows` is no answer any more. An answer that stands already is not sent
+    to such a sink's topic again, so a stage may answer more than has changed.
     """
 
     rows: Mapping[Topic, pl.DataFrame]
@@ -126,6 +130,7 @@ class Output:
     cleared: pl.DataFrame | None = None
     state: Mapping[str, bytes | None] = field(default_factory=dict)
     poison: Mapping[str, str] = field(default_factory=dict)
+    spans: Mapping[Topic, pl.DataFrame] = field(default_factory=dict)
 
 
 class Transform(Protocol):

@@ -10,7 +10,7 @@ import psycopg
 
 from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError, PoisonError
-from loom_models.stage import DUE_SCHEMA, BlobStore, Context, ContextQuery, Output, Stage
+from loom_models.stage import DUE_SCHEMA, SPAN_SCHEMA, BlobStore, Context, ContextQuery, Output, Stage
 from loom_platform.blobs import Blobs
 
 Connection = psycopg.Connection[Any]
@@ -35,6 +35,11 @@ class Applied:
         """All rows for `sink`, or None."""
         frames = [o.rows[sink] for o in self.outputs if sink in o.rows and not o.rows[sink].is_empty()]
         return pl.concat(frames, how="diagonal_relaxed") if frames else None
+
+    def spans(self, sink: Topic) -> pl.DataFrame:
+        """The stretches of time that were answered anew for `sink`, in SPAN_SCHEMA."""
+        frames = [o.spans[sink].match_to_schema(SPAN_SCHEMA) for o in self.outputs if sink in o.spans]
+        return pl.concat(frames).unique() if frames else pl.DataFrame(schema=SPAN_SCHEMA)
 
 
 def apply(

@@ -192,7 +192,8 @@ class BatchRunner:
         self._config.on_point("before-produce")
         if frames and not self._stage.landing:
             for topic, rows in frames.items():
-                self._sink.send(topic, *encode(rows, topic))
+                spanned = not applied.spans(topic).is_empty()
+                self._sink.send(topic, *encode(self._writer.news(topic.table, rows) if spanned else rows, topic))
             self._sink.flush()
         self._config.on_point("after-produce")
         self._write(frames, applied, due, outcome)
@@ -242,6 +243,8 @@ class BatchRunner:
         for topic, frame in frames.items():
             written[topic] = dict(frame.group_by(pl.col("timestamp").dt.date().alias("day")).len().iter_rows())
             self._writer.write(topic.table, frame)
+        for sink in self._stage.sinks:
+            self._writer.settle(sink.table, self._stage, frames.get(sink), applied.spans(sink))
         self._config.on_point("after-copy")
         for output in applied.outputs:
             self._keep(output)

@@ -299,12 +299,14 @@ class _Device:
         stage = self._run.stage
         outcome = Outcome(records, dead_letters=len(applied.poison))
         for sink in stage.sinks:
-            rows = applied.rows(sink)
+            rows, spans = applied.rows(sink), applied.spans(sink)
             if rows is None:
+                self._writer.settle(sink.table, stage, None, spans)
                 continue
             frame = finish(rows, stage, self._run.config.run_id)
             days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
             outcome.rows_by_day[sink] = dict(days.iter_rows())
             self._writer.write(sink.table, frame)
+            self._writer.settle(sink.table, stage, frame, spans)
             self._writer.confirm(sink.table, self._progress.id)
         return outcome

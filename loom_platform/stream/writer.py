@@ -18,12 +18,24 @@ from psycopg import sql
 
 from loom_contracts.table import Column, ColumnType, Table
 from loom_models.frames import UTC_MICROS
+from loom_models.stage import SPAN_SCHEMA, Stage
 from loom_platform.rollups.marks import mark_rows
 
 _COPIED_LATER = {"stored_at", "computed_at", "superseded_at"}
 _JSONB_VERSION = "\x01"
 _CHUNK_ROWS = 50_000
 _STAGED_AFTER_KNOWN = 20
+_SETTLE = """
+UPDATE {table} AS t SET superseded_at = now()
+FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS span (device_id, first, last)
+WHERE t.device_id = span.device_id AND t.timestamp >= span.first AND t.timestamp < span.last
+  AND t.stage = %s AND t.stage_version = %s AND t.superseded_at IS NULL AND t.message_id <> ALL(%s::uuid[])
+RETURNING t.device_id, t.timestamp
+"""
+_STANDING = """
+SELECT t.message_id::text FROM unnest(%s::timestamptz[], %s::uuid[]) AS row (timestamp, message_id)
+JOIN {table} t USING (timestamp, message_id) WHERE t.superseded_at IS NULL
+"""
 
 
 class Writer:
@@ -54,6 +66,31 @@ class Writer:
         self._copy(_staging(table), table, data)
         self._insert(table)
         self._expect_known[table.name] = max(0, self._expect_known.get(table.name, 0) - 1)
+
+    def settle(self, table: Table, stage: Stage, rows: pl.DataFrame | None, spans: pl.DataFrame) -> int:
+        """Supersede what is no answer any more in `spans`: every row of `stage` there that is not one of `rows`.
+
+        Only within this version, and after `write` of the same rows; how many rows it were.
+        """
+        if spans.is_empty():
+            return 0
+        answers = [] if rows is None else rows["message_id"].to_list()
+        stretches = [spans[name].to_list() for name in SPAN_SCHEMA.names()]
+        gone = self._connection.execute(
+            sql.SQL(_SETTLE).format(table=sql.Identifier(table.name)), (*stretches, stage.name, stage.version, answers)
+        ).fetchall()
+        if gone:
+            frame = pl.DataFrame(gone, schema={"device_id": pl.String, "timestamp": UTC_MICROS}, orient="row")
+            mark_rows(self._connection, table, frame)
+        return len(gone)
+
+    def news(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of `rows` that do not stand in `table` already."""
+        known = self._connection.execute(
+            sql.SQL(_STANDING).format(table=sql.Identifier(table.name)),
+            (rows["timestamp"].to_list(), rows["message_id"].to_list()),
+        ).fetchall()
+        return rows.filter(~pl.col("message_id").is_in([message_id for (message_id,) in known]))
 
     def prepare(self, table: Table, days: Iterable[date]) -> None:
         """Make the day partitions that are missing, and keep all from being dropped until this transaction ends."""
