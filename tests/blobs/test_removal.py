@@ -182,7 +182,7 @@ def test_bodies_put_and_removed_at_once_by_many_are_there_for_every_row(store: S
     threads += [threading.Thread(target=remove) for _ in range(2)]
     for thread in threads:
         thread.start()
-    stop.wait(3)
+    stop.wait(2)
     stop.set()
     for thread in threads:
         thread.join(20)
@@ -249,6 +249,6 @@ def test_any_order_of_putting_landing_forgetting_removing_and_sweeping(store: St
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=12, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=8, stateful_step_count=15, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
