@@ -21,7 +21,7 @@ from tests.erasure.home import MINE, OTHER, TABLES, Home, at, message
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
-POINTS = (("begun", 0), ("lineage", 0), ("landed", 1), ("cleared", 0), ("derived", 0), ("bodies", 0), ("proved", 0))
+POINTS = (("begun", 0), ("landed", 1), ("cleared", 0), ("derived", 0), ("bodies", 0), ("proved", 0))
 
 
 def test_killed_at_every_point_it_is_finished_by_the_same_command(home: Home) -> None:
