@@ -4,7 +4,7 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 from supervisor.datatypes import dict_of_key_value_pairs
 
 from loom_platform.embedded.process import Launch
