@@ -161,7 +161,9 @@ def test_a_day_becomes_rows_with_their_lineage_and_yesterday_can_be_computed_aga
     day = str(installation.rows("SELECT min((timestamp AT TIME ZONE 'UTC')::date) FROM device_sensor_gps_raw")[0][0])
     answers = "SELECT message_id FROM location_georegion_detected_current ORDER BY 1"
     before = installation.rows(answers)
-    launched = installation.graphql(BACKFILL, params={"assetSelection": [key], "partitionNames": [day]})
+    config = {"ops": {"sensors_stages": {"config": {"anew": True}}}}
+    params = {"assetSelection": [key], "partitionNames": [day], "runConfigData": config}
+    launched = installation.graphql(BACKFILL, params=params)
     assert launched["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", launched
     backfill = launched["launchPartitionBackfill"]["backfillId"]
 

@@ -48,17 +48,27 @@ class World:
             self._producer.produce(topic.on_broker(self.settings.kafka_topic_prefix), body, b"phone")
         assert self._producer.flush(20) == 0
 
-    def run(self, *topics: Topic, tags: dict[str, str] | None = None, fails: bool = False) -> dg.ExecuteInProcessResult:
+    def run(
+        self,
+        *topics: Topic,
+        tags: dict[str, str] | None = None,
+        fails: bool = False,
+        config: dict[str, object] | None = None,
+    ) -> dg.ExecuteInProcessResult:
         return self.defs.resolve_job_def("stream_sensors").execute_in_process(
-            instance=self.instance, asset_selection=[asset_key(t) for t in topics], tags=tags, raise_on_error=not fails
+            {"ops": {"sensors_stages": {"config": config}}} if config else None,
+            instance=self.instance,
+            asset_selection=[asset_key(t) for t in topics],
+            tags=tags,
+            raise_on_error=not fails,
         )
 
-    def recompute(self, first: date, last: date, *topics: Topic) -> dg.ExecuteInProcessResult:
+    def recompute(self, first: date, last: date, *topics: Topic, **config: object) -> dg.ExecuteInProcessResult:
         tags = {
             "dagster/asset_partition_range_start": first.isoformat(),
             "dagster/asset_partition_range_end": last.isoformat(),
         }
-        return self.run(*topics, tags=tags)
+        return self.run(*topics, tags=tags, config=config)
 
     def partitions(self, topic: Topic) -> tuple[set[str], set[str]]:
         """The materialized and the failed days, as the UI shows them."""
@@ -137,6 +147,20 @@ def test_a_recompute_of_days_gives_the_same_rows_and_marks_just_those_days(world
         e.step_output_data.output_name for e in result.events_for_node("sensors_stages") if e.is_successful_output
     ]
     assert outputs == ["device__sensor__gps__raw", "location__georegion__detected"]
+
+
+def test_a_recompute_of_one_device_says_so(world: World) -> None:
+    fixes = [fix(NOON + timedelta(seconds=n)) for n in range(5)]
+    world.send(GPS_RAW, *(f.model_copy(update={"device_id": f"phone-00{n % 2}"}) for n, f in enumerate(fixes)))
+    world.run(GPS_RAW, GEOREGION_DETECTED)
+    assert world.recompute(YESTERDAY, YESTERDAY, GEOREGION_DETECTED, devices=["phone-001"], anew=True).success
+    event = world.events(GEOREGION_DETECTED)[-1].asset_materialization
+    assert event is not None
+    told = {name: event.metadata[name].value for name in ("rows", "records", "devices")}
+    assert told == {"rows": 2, "records": 2, "devices": "phone-001"}
+    assert str(event.metadata["explain"].value).endswith(
+        f"/lineage/latest?topic=location.georegion.detected&day={YESTERDAY}"
+    )
 
 
 def test_a_stage_that_cannot_go_on_fails_the_run(world: World) -> None:
