@@ -46,6 +46,10 @@ WHERE t.timestamp >= %(since)s AND t.timestamp < %(until)s AND ({referred})
 """
 _REFERS = "EXISTS (SELECT FROM {other} o WHERE o.device_id = t.device_id AND o.{column} = t.{ref})"
 _BACKFILLS = "SELECT key, body FROM bulk_actions WHERE status <> ALL(%s)"
+# As dagster 1.13 writes a stretch of partitions, whose `end` is not part of it.
+_WINDOW: Final = re.compile(
+    r'"TimeWindow", "end": \{[^{}]*"timestamp": ([\d.]+)[^{}]*\}, "start": \{[^{}]*"timestamp": ([\d.]+)'
+)
 _PARTITIONED_RUNS = """
 SELECT r.run_id, min(t.value), max(t.value) FROM runs r JOIN run_tags t ON t.run_id = r.run_id
 WHERE r.status <> ALL(%s)
@@ -100,9 +104,10 @@ def open_work(dagster: Connection) -> list[Work]:
     found = []
     for key, body in dagster.execute(_BACKFILLS, (list(BACKFILL_ENDED),)).fetchall():
         plain = body.replace("\\", "")
-        # Only days that are written as days are understood; otherwise every day may be meant.
-        days = [] if "time_windows" in plain else sorted(set(re.findall(r'"(\d{4}-\d\d-\d\d)"', plain)))
-        first, last = (date.fromisoformat(days[0]), date.fromisoformat(days[-1])) if days else (None, None)
+        windows = [(_utc_day(first), _utc_day(upto)) for upto, first in _WINDOW.findall(plain)]
+        # Where it tells no days that are understood, every day may be meant.
+        first = min((w[0] for w in windows), default=None)
+        last = max((w[1] for w in windows), default=None)
         found.append(Work(f"backfill {key}", first, last, plain if '"path"' in plain else ""))
     for run_id, first_key, last_key in dagster.execute(_PARTITIONED_RUNS, (list(FINISHED),)).fetchall():
         found.append(Work(f"run {run_id}", _day(first_key), _day(last_key)))
@@ -183,6 +188,10 @@ def _day(key: str) -> date | None:
         return date.fromisoformat(key)
     except ValueError:
         return None
+
+
+def _utc_day(timestamp: str) -> date:
+    return datetime.fromtimestamp(float(timestamp), UTC).date()
 
 
 def _midnight(day: date) -> datetime:

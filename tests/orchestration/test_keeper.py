@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 
 from loom_contracts.topics.device import AUDIO_RAW
 from loom_contracts.topics.os_events import SYSTEM_EVENTS_RAW
@@ -67,6 +68,7 @@ def test_a_night(settings_of_dagster: Platform, instance: dg.DagsterInstance) ->
         assert not kept(platform, instance).success
 
 
+@pytest.mark.filterwarnings("ignore:Function `AssetSelection.sources`:DeprecationWarning")  # dagster's own call
 def test_what_dagster_has_open(settings_of_dagster: Platform, instance: dg.DagsterInstance) -> None:
     keeper = Keeper(settings_of_dagster.settings())
     assert keeper.open_work() == []
@@ -78,14 +80,29 @@ def test_what_dagster_has_open(settings_of_dagster: Platform, instance: dg.Dagst
     assert (work.what, work.first, work.last) == (f"run {run.run_id}", date(2026, 11, 3), date(2026, 11, 3))
     instance.report_run_canceled(run)
     assert keeper.open_work() == []
-    with keeper.connect_dagster() as connection:
-        body = '{"path": ["device", "audio", "raw"], "partition_names": ["2026-11-05", "2026-11-04"]}'
-        connection.execute(
-            "INSERT INTO bulk_actions (key, status, timestamp, body) VALUES ('b1', 'REQUESTED', now(), %s)", (body,)
+    instance.add_backfill(
+        PartitionBackfill.from_asset_partitions(
+            backfill_id="b1",
+            asset_graph=defs.resolve_asset_graph(),
+            partition_names=["2026-11-04", "2026-11-05", "2026-11-09"],
+            asset_selection=[asset_key(AUDIO_RAW)],
+            backfill_timestamp=datetime.now(UTC).timestamp(),
+            tags={},
+            dynamic_partitions_store=instance,
+            all_partitions=False,
+            title=None,
+            description=None,
+            run_config=None,
         )
+    )
     (work,) = keeper.open_work()
-    assert (work.what, work.first, work.last) == ("backfill b1", date(2026, 11, 4), date(2026, 11, 5))
+    # The day after the last one counts too.
+    assert (work.what, work.first, work.last) == ("backfill b1", date(2026, 11, 4), date(2026, 11, 10))
     assert '", "'.join(asset_key(AUDIO_RAW).path) in work.names
+    (backfill,) = instance.get_backfills()
+    ended = backfill.with_status(BulkActionStatus.CANCELED)  # type: ignore[no-untyped-call]
+    instance.update_backfill(ended)
+    assert keeper.open_work() == []
 
 
 def test_a_step_that_fails_does_not_stop_the_others(
