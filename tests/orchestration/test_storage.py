@@ -1,6 +1,7 @@
 """Dagster's storage over one pool."""
 
 import os
+import re
 from pathlib import Path
 
 import dagster as dg
@@ -75,9 +76,12 @@ def test_a_connection_that_the_server_dropped_is_found_before_it_is_used(instanc
     assert backend_pid(engine) != before
 
 
-def test_the_url_gets_the_driver_and_utc() -> None:
+def test_the_url_gets_the_driver_utc_and_limits() -> None:
     url = sqlalchemy.make_url(psycopg2_url("postgresql://u:p@h:1/d"))
-    assert (url.drivername, url.query["options"]) == ("postgresql+psycopg2", "-c timezone=UTC")
+    assert url.drivername == "postgresql+psycopg2"
+    options = str(url.query["options"])
+    assert options.startswith("-c timezone=UTC ")
+    assert {"statement_timeout", "idle_in_transaction_session_timeout"} <= set(re.findall(r"\w+(?==)", options))
     assert sqlalchemy.make_url(psycopg2_url("postgresql://u:p@h/d?options=-c%20a%3Db")).query["options"] == "-c a=b"
 
 
