@@ -130,7 +130,7 @@ def erase(connection: Connection, scope: Scope, place: Place, asked_by: str) -> 
         place.on_point("removed")
         _bodies(connection, erasure, place)
         spool.forget_retries(connection, erasure, spool_root)
-        _count_aside(connection, erasure, spool.erase_aside(erasure, spool_root))
+        ledger.add(connection, erasure, "spool_files", spool.erase_aside(erasure, spool_root))
         place.on_point("bodies")
         traced = _traces(connection, erasure, place)
         _rollups(connection, erasure)
@@ -181,10 +181,6 @@ def _bodies(connection: Connection, erasure: Erasure, place: Place) -> None:
         ledger.done(connection, erasure, "body", refs)
 
 
-def _count_aside(connection: Connection, erasure: Erasure, files: int) -> None:
-    ledger.add(connection, erasure, "spool_files", files)
-
-
 def _traces(connection: Connection, erasure: Erasure, place: Place) -> dict[str, Any]:
     """Names of whole devices in logs and in Dagster's database."""
     if not erasure.scope.whole:
@@ -192,12 +188,15 @@ def _traces(connection: Connection, erasure: Erasure, place: Place) -> dict[str,
     devices = erasure.scope.devices
     lines = traces.in_logs(traces.log_files(place.settings), devices, erase=True)
     ledger.add(connection, erasure, "log_lines", lines)
-    dagster: dict[str, int] = {}
     if place.dagster_url is not None:
-        with psycopg.connect(place.dagster_url, autocommit=True, connect_timeout=5, options=_OPTIONS) as own:
-            dagster = traces.in_dagster(own, devices, erase=True)
+        try:
+            own = psycopg.connect(place.dagster_url, autocommit=True, connect_timeout=5, options=_OPTIONS)
+        except psycopg.OperationalError as error:
+            raise DependencyError(f"LOOM_DAGSTER_DATABASE_URL: cannot connect ({error}); is it up?") from error
+        with own:
+            dagster = sum(traces.in_dagster(own, devices, erase=True).values())
             left = traces.in_dagster(own, devices, erase=False)
-        ledger.add(connection, erasure, "dagster", sum(dagster.values()))
+        ledger.add(connection, erasure, "dagster", dagster)
         if left:
             raise ErasureError(f"Dagster's database still names the device in {', '.join(left)}; run the command again")
     return {"not_searched": [d for d in devices if not traces.searchable(d)]}

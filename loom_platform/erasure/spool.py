@@ -19,6 +19,7 @@ from loom_ingest.spool.erased import Tombstone, write
 from loom_ingest.spool.log import POSITION
 from loom_ingest.spool.record import Damage, Spooled, scan
 from loom_platform.erasure import ledger
+from loom_platform.erasure.errors import ErasureError
 from loom_platform.erasure.rows import RETRIES
 from loom_platform.erasure.scope import Erasure
 from loom_platform.settings import Settings
@@ -38,9 +39,16 @@ def directory(settings: Settings) -> Path | None:
 
 
 def tell(connection: Connection, root: Path | None) -> None:
-    """Have the service heed every erasure of the ledger."""
-    if root is not None:
+    """Have the service heed every erasure of the ledger; raises ErasureError where it cannot be told."""
+    if root is None:
+        return
+    try:
         write(root, [_tombstone(e) for e in ledger.all_erasures(connection)])
+    except OSError as error:
+        raise ErasureError(
+            f"LOOM_SPOOL_DIR={root} cannot be written to ({error.strerror}): run this as the ingest service's user, "
+            "or as root"
+        ) from error
 
 
 def erase_aside(erasure: Erasure, root: Path | None) -> int:

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from loom_contracts.topics.registry import TOPICS
 from loom_models.flows import STAGES
+from loom_platform.erasure.errors import ErasureError
 from loom_platform.settings import Settings
 
 Connection = psycopg.Connection[Any]
@@ -93,6 +94,8 @@ def in_logs(files: Iterable[Path], devices: Iterable[str], *, erase: bool) -> in
                         file.write(b"(erased)"[:length].ljust(length))
         except FileNotFoundError:
             continue  # it was rotated away
+        except PermissionError as error:
+            raise ErasureError(f"{path} cannot be written to: run this as the user that owns it, or as root") from error
     return lines
 
 
