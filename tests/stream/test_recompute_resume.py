@@ -112,7 +112,7 @@ def test_kill_9(bench: Bench, stage: Stage, point: str, after: int) -> None:
     assert len(resumed) == 150
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     kills=st.lists(st.tuples(st.sampled_from(("slice", "sliced", "end")), st.integers(0, 6)), max_size=4),
     rows=st.integers(5, 60),
