@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../.."
 export UV_CUSTOM_COMPILE_COMMAND="make lock"
 compile() {
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-    --no-emit-index-url --no-emit-find-links "$@"
+    --no-emit-index-url --no-emit-find-links --override deploy/locks/overrides.in "$@"
 }
 
 compile pyproject.toml deploy/locks/build.in -o deploy/locks/default.txt

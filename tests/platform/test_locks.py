@@ -46,3 +46,8 @@ def test_a_lock_has_hashes_and_no_index(lock: str) -> None:
 
 def test_the_default_environment_has_no_torch() -> None:
     assert not {"torch", "torchaudio", "tensorflow"} & locked("default.txt")
+
+
+def test_nothing_replaces_a_locked_version_at_installation(project: dict[str, Any]) -> None:
+    """uv applies an override of pyproject.toml to `uv pip install` too, whatever the lock says."""
+    assert not {"override-dependencies", "constraint-dependencies"} & set(project["tool"]["uv"])
