@@ -19,6 +19,9 @@ from tests.ingest.test_devices import serving
 
 pytestmark = pytest.mark.integration
 
+# not a random one: the tests' names must be the same in every worker
+UNKNOWN = UUID("00000000-0000-4000-8000-000000000000")
+
 AT = datetime(2026, 11, 19, 12, tzinfo=UTC)
 _SAMPLE = """
 INSERT INTO device_sensor_accelerometer_raw (timestamp, message_id, device_id, schema_version, trace_id, x, y, z,
@@ -96,12 +99,12 @@ async def test_the_newest_of_a_topic_and_day(client: httpx.AsyncClient, database
 @pytest.mark.parametrize(
     ("path", "status", "code", "named"),
     [
-        (f"/lineage/{uuid4()}", 404, "ROW_NOT_FOUND", "it may not be landed yet"),
+        (f"/lineage/{UNKNOWN}", 404, "ROW_NOT_FOUND", "it may not be landed yet"),
         ("/lineage/thing", 422, "INVALID_VALUE", "message_id"),
-        (f"/lineage/{uuid4()}?topic=device.gps", 422, "INVALID_VALUE", "there is no topic 'device.gps'"),
-        (f"/lineage/{uuid4()}?day=yesterday", 422, "INVALID_VALUE", "day"),
-        (f"/lineage/{uuid4()}?topic=device.sensor.gps.raw&day=9999-12-31", 404, "ROW_NOT_FOUND", "on 9999-12-31"),
-        (f"/lineage/{uuid4()}?topic=device.sensor.gps.raw&day=0001-01-01", 404, "ROW_NOT_FOUND", "on 0001-01-01"),
+        (f"/lineage/{UNKNOWN}?topic=device.gps", 422, "INVALID_VALUE", "there is no topic 'device.gps'"),
+        (f"/lineage/{UNKNOWN}?day=yesterday", 422, "INVALID_VALUE", "day"),
+        (f"/lineage/{UNKNOWN}?topic=device.sensor.gps.raw&day=9999-12-31", 404, "ROW_NOT_FOUND", "on 9999-12-31"),
+        (f"/lineage/{UNKNOWN}?topic=device.sensor.gps.raw&day=0001-01-01", 404, "ROW_NOT_FOUND", "on 0001-01-01"),
         ("/lineage/latest", 422, "MISSING_FIELD", "topic"),
     ],
 )

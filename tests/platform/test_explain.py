@@ -58,7 +58,10 @@ def test_a_fix_and_what_was_said_of_it(database_url: str, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(("nonsense",), "is not a UUID"), ((str(uuid4()), "--topic", "device.gps"), "there is no topic 'device.gps'")],
+    [
+        (("nonsense",), "is not a UUID"),
+        (("00000000-0000-4000-8000-000000000000", "--topic", "device.gps"), "there is no topic 'device.gps'"),
+    ],
 )
 def test_a_wrong_word_is_named(arguments: tuple[str, ...], says: str) -> None:
     assert says in " ".join(loom(*arguments).output.replace("│", " ").split())
