@@ -29,7 +29,7 @@ lint: ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint ## lint, types and the default suite, on a real Kafka and PostgreSQL of its own
-	$(BIN)/pytest -m "not soak" -n auto --maxprocesses=4 --dist loadfile
+	$(BIN)/pytest -m "not soak" -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder --durations=20
 
 test-models: ## the heavy model environments, on tiny weights
 	@deploy/bootstrap.sh dev

@@ -23,6 +23,12 @@ from loom_platform.migrate import migrate
 from loom_platform.settings import load_settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first, so that no worker is left alone with one of them at the end."""
+    slow = [{i.path for i in items if i.get_closest_marker(name)} for name in ("acceptance", "fault")]
+    items.sort(key=lambda item: [item.path not in paths for paths in slow])
+
+
 @pytest.fixture(scope="session")
 def server_dir() -> Iterator[Path]:
     """A directory that `nobody` may enter, which pytest's own are not."""
