@@ -63,7 +63,7 @@ def list_keys(as_json: AsJson = False) -> None:
     """Show every key, without its secret."""
     import json
 
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from loom_ingest.access.register import all_keys
     from loom_platform.cli import asking
@@ -80,7 +80,9 @@ def list_keys(as_json: AsJson = False) -> None:
     if not rows:
         typer.echo("there is no key yet; try: loom keys create --name phone --device my-phone")
         return
-    table = Table("key", "name", "scopes", "devices", "last used", "ends", "state", box=None, pad_edge=False)
+    # what a person copies into the next command is never cut
+    key = Column("key", no_wrap=True, overflow="ignore")
+    table = Table(key, "name", "scopes", "devices", "last used", "ends", "state", box=None, pad_edge=False)
     for row in rows:
         table.add_row(
             f"loom_{row.key_id}_..",

@@ -9,7 +9,7 @@ from contextlib import suppress
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidMessage
 
 from tests.ingest.limits.raw import GPS, connected, head, metric, resident_mb, until
 from tests.ingest.server import LiveServer
@@ -53,7 +53,14 @@ async def test_a_thousand_idle_streams(server: LiveServer) -> None:
 
     async def open_one(n: int) -> None:
         async with slots:
-            sockets.append(await stream(server, f"idle-{n:04d}"))
+            for left in (2, 1, 0):
+                try:
+                    sockets.append(await stream(server, f"idle-{n:04d}"))
+                    return
+                except (InvalidMessage, TimeoutError):
+                    # On a busy machine this client may need longer for a handshake than the server gives it.
+                    if not left:
+                        raise
 
     async def stay() -> None:
         # On a busy machine the first would be idle for too long before the last are there.
