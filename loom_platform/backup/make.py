@@ -10,6 +10,8 @@ import importlib.metadata
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,11 +69,10 @@ def make(
 
     Raises BackupError; what was written by then is of no use, and is removed by the next backup into it.
     """
-    os.umask(UMASK)
     began = _now()
     if keys is not None and keys.exists():
         raise BackupError(f"--keys {keys}: is there already; give another file, or remove it")
-    with folder.opened(target):
+    with _private(), folder.opened(target):
         with snapshot(settings.database_url) as moment:
             stored_keys = moment.keys()
             tables = _count(moment, progress)
@@ -93,6 +94,16 @@ def make(
         )
         folder.finish(target, manifest.model_dump_json(indent=2) + "\n")
     return manifest
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """What is written meanwhile is for the person alone; the process's umask is then what it was."""
+    before = os.umask(UMASK)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def dagster_url(settings: Settings) -> str:
