@@ -150,6 +150,8 @@ class Stage:
     `timestamp` as Datetime("us", "UTC"), and `kafka_partition`, `kafka_offset`, `received_at`. A stage with
     `keyed_state` has its batches given in order of (device_id, timestamp) in a recompute. A stage whose source is a
     landed topic never runs ahead of that topic's landing, so its ContextQueries find every earlier record.
+    `wakes` are further landed topics that its answers depend on: when a record of theirs is landed, the stage is given
+    that minute of the device as a due timer (`loom_models.wakes.woken`).
     `inputs` is an SQL expression over what else its answers depend on (saved places, say): a recompute that was broken
     off goes on only where its value is still the same.
     """
@@ -164,6 +166,7 @@ class Stage:
     context: tuple[ContextQuery, ...] = ()
     keyed_state: bool = False
     inputs: str = "''"
+    wakes: tuple[Topic, ...] = ()
 
     @property
     def landing(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from loom_models.errors import DependencyError
+from loom_models.flows import STAGES
 from loom_platform.blobs import open_blobs
 from loom_platform.roles.limits import Role
 from loom_platform.settings import Settings, load_settings
@@ -37,6 +38,7 @@ class Platform:
             max_duration=timedelta(seconds=settings.stream_max_duration_seconds),
             report_interval=timedelta(seconds=settings.stream_report_interval_seconds),
             blobs=open_blobs(settings, settings.stream_url),
+            stages=STAGES,
         )
 
     def api_url(self) -> str:

@@ -10,7 +10,7 @@ import psycopg
 
 from loom_contracts.topic import Topic
 from loom_models.errors import DependencyError, PoisonError
-from loom_models.stage import DUE_SCHEMA, SPAN_SCHEMA, BlobStore, Context, ContextQuery, Output, Stage
+from loom_models.stage import DUE_SCHEMA, SPAN_SCHEMA, TIMER_SCHEMA, BlobStore, Context, ContextQuery, Output, Stage
 from loom_platform.blobs import Blobs
 
 Connection = psycopg.Connection[Any]
@@ -54,7 +54,7 @@ def apply(
     now: datetime | None = None,
     whole: bool = False,
 ) -> Applied:
-    """Run `stage` over `batch` (with a `position` column) and its `due` timers.
+    """Run `stage` over `batch` (with a `position` column) and its `due` timers (DUE_SCHEMA, and what more is known).
 
     A transform that raises anything but DependencyError is given its batch in halves until the records that break it
     stand alone; those are poison. Timers that break it are found in the same way. `state` overrides the stored one (a
@@ -94,7 +94,7 @@ def _apply(
                 known.pop(device, None)
             else:
                 known[device] = kept
-    context = Context(stage.version, now, frames, due, known, blobs, live)
+    context = Context(stage.version, now, frames, due.select(DUE_SCHEMA.names()), known, blobs, live)
     try:
         output = stage.transform(batch.drop("position"), context)
     except DependencyError:
@@ -108,7 +108,7 @@ def _apply(
                 kind = "poison" if isinstance(error, PoisonError) else type(error).__name__
                 applied.poison[batch["position"][0]] = (kind, reason)
             else:
-                applied.broken_timers[due.row(0)] = reason
+                applied.broken_timers[timer(due)] = reason
             return
         for records, timers in halves(batch, due):
             _apply(connection, stage, records, timers, blobs, live, state, now, applied)
@@ -132,7 +132,7 @@ def halves(batch: pl.DataFrame, due: pl.DataFrame) -> list[tuple[pl.DataFrame, p
 
 
 def _query(connection: Connection, query: ContextQuery, batch: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:
-    parameters = query.parameters(batch, due)
+    parameters = query.parameters(batch, due.select(DUE_SCHEMA.names()))
     if parameters is None:
         return pl.DataFrame(schema=query.schema)
     with connection.cursor(binary=True) as cursor:
@@ -148,7 +148,13 @@ def _load_state(connection: Connection, stage: Stage, batch: pl.DataFrame, due: 
 
 def no_timers() -> pl.DataFrame:
     """No timer is due."""
-    return pl.DataFrame(schema=DUE_SCHEMA)
+    return pl.DataFrame(schema=TIMER_SCHEMA)
+
+
+def timer(due: pl.DataFrame) -> tuple[str, str]:
+    """(device_id, key) of the first of `due`."""
+    device_id, key = due.select(DUE_SCHEMA.names()).row(0)
+    return device_id, key
 
 
 def finish(frame: pl.DataFrame, stage: Stage, run_id: str) -> pl.DataFrame:

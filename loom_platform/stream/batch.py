@@ -12,9 +12,9 @@ import psycopg
 from psycopg import errors as pg
 
 from loom_contracts.topic import Topic
-from loom_models.stage import Output, Stage
+from loom_models.stage import DUE_SCHEMA, Output, Stage
 from loom_platform.stream import lease, offsets
-from loom_platform.stream.apply import Applied, apply, finish, halves
+from loom_platform.stream.apply import Applied, apply, finish, halves, timer
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.decode import Decoded
 from loom_platform.stream.erased import Erased
@@ -22,6 +22,7 @@ from loom_platform.stream.errors import TooLargeError
 from loom_platform.stream.pauses import Threshold, TooManyDeadLettersError, tolerated
 from loom_platform.stream.sink import Sink, dead_letter, encode
 from loom_platform.stream.source import Records
+from loom_platform.stream.waking import wake, woken_by
 from loom_platform.stream.writer import Writer
 
 Connection = psycopg.Connection[Any]
@@ -45,6 +46,17 @@ INSERT INTO stream_timers (stage, stage_version, device_id, key, due_at)
 SELECT %s, %s, * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])
 ON CONFLICT (stage, stage_version, device_id, key) DO UPDATE SET due_at = EXCLUDED.due_at
 """
+# Where the time is given, a timer that was set anew meanwhile stays. In order, so that two never wait for each other.
+_END_TIMERS = """
+WITH done AS (
+    SELECT t.device_id, t.key FROM stream_timers t
+    JOIN unnest(%(devices)s::text[], %(keys)s::text[], %(times)s::timestamptz[]) AS due (device_id, key, due_at)
+      USING (device_id, key, due_at)
+    WHERE t.stage = %(stage)s AND t.stage_version = %(version)s ORDER BY device_id, key FOR UPDATE OF t
+)
+DELETE FROM stream_timers t USING done
+WHERE t.stage = %(stage)s AND t.stage_version = %(version)s AND (t.device_id, t.key) = (done.device_id, done.key)
+"""
 _CLEAR_TIMERS = """
 DELETE FROM stream_timers t USING unnest(%s::text[], %s::text[]) AS gone (device_id, key)
 WHERE t.stage = %s AND t.stage_version = %s AND t.device_id = gone.device_id AND t.key = gone.key
@@ -59,8 +71,11 @@ WHERE stage = %s AND stage_version = %s AND device_id = %s AND key = %s
 """
 _FORGET_STATE = "DELETE FROM stream_state WHERE stage = %s AND stage_version = %s AND device_id = %s"
 # Held from the reading of the context to the commit, by the live run and by a recompute: whichever writes last has
-# seen everything that the other saw, so an older answer can't take the place of a newer one.
+# seen everything that the other saw, so an older answer can't take the place of a newer one. A stage that reads what it
+# sends waits by it for the end of this transaction.
 LOCK_STAGE = "SELECT pg_advisory_xact_lock(hashtext('loom-stage'), hashtext(%s))"
+SHARE_STAGE = "SELECT pg_advisory_xact_lock_shared(hashtext('loom-stage'), hashtext(%s))"
+"""For a stage that reads no tables: its shards need not wait for each other."""
 
 
 @dataclass(slots=True)
@@ -99,11 +114,12 @@ class BatchRunner:
         self._writer = Writer(connection)
         self._topic = stage.source.on_broker(config.topic_prefix)
         self._threshold = Threshold(stage)
+        self._woken = woken_by(stage, config)
 
     def run(
         self, records: Records, decoded: Decoded, spans: Mapping[int, tuple[int, int]], due: pl.DataFrame
     ) -> Outcome:
-        """Process `records`, decoded, and `due` timers, and move the offsets by `spans`, in one transaction.
+        """Process `records`, decoded, and `due` timers (TIMER_SCHEMA), and move the offsets by `spans`, all or nothing.
 
         Raises FencedError or LeaseLostError when another run is ahead, DependencyError or psycopg.OperationalError
         when the batch is to be tried again, TooManyDeadLettersError when the stage is to be paused; in each case
@@ -145,8 +161,8 @@ class BatchRunner:
             config.on_point("fenced")
             erased = Erased.at(connection, records.received_at)
             poison = erased.letters(records, poison)
-            if stage.context:
-                connection.execute(LOCK_STAGE, (stage.name,))
+            if not stage.landing:
+                connection.execute(LOCK_STAGE if stage.context else SHARE_STAGE, (stage.name,))
             steps(erased.without(decoded.frame), due, poison, outcome)
             self._judge(len(records), poison)
             self._bury(records, poison)
@@ -179,7 +195,7 @@ class BatchRunner:
             elif frame.height:
                 poison[frame["position"][0]] = (type(error).__name__, f"its row can't be kept: {reason}")
             else:
-                self._put_off({due.row(0): reason})
+                self._put_off({timer(due): reason})
 
     def _steps(
         self, frame: pl.DataFrame, due: pl.DataFrame, poison: dict[int, tuple[str, str]], outcome: Outcome
@@ -248,6 +264,8 @@ class BatchRunner:
         self._config.on_point("after-copy")
         for output in applied.outputs:
             self._keep(output)
+        for frame in frames.values():
+            wake(self._connection, self._woken, frame)
         if not due.is_empty():
             self._end_timers(due, applied)
         self._put_off(applied.broken_timers)
@@ -300,10 +318,12 @@ class BatchRunner:
             if output.timers is not None and not output.timers.is_empty():
                 due = due.join(output.timers, on=["device_id", "key"], how="anti")
         if applied.broken_timers:
-            broken = pl.DataFrame(list(applied.broken_timers), schema=due.schema, orient="row")
+            broken = pl.DataFrame(list(applied.broken_timers), schema=DUE_SCHEMA, orient="row")
             due = due.join(broken, on=["device_id", "key"], how="anti")
         if not due.is_empty():
-            self._clear(due)
+            values = {"devices": due["device_id"].to_list(), "keys": due["key"].to_list()}
+            of_the_stage = {"stage": self._stage.name, "version": self._stage.version}
+            self._connection.execute(_END_TIMERS, {**values, **of_the_stage, "times": due["due_at"].to_list()})
 
     def _put_off(self, broken: Mapping[tuple[str, str], str]) -> None:
         """A timer that breaks the transform is no record that could be dead-lettered: it is tried again in an hour."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import uuid4
 
+from loom_models.stage import Stage
 from loom_platform.blobs import Blobs
 
 
@@ -18,7 +19,8 @@ class StreamConfig:
 
     `idle_timeout`: the run ends when no stage has had work for so long. `max_duration`: it ends then in any case.
     `shard` (index, count): it reads the partitions p with p % count == index. `batch_target` is how long one batch
-    may take before the next is made smaller. `on_point` is called with the name of each step of a batch
+    may take before the next is made smaller. `stages` are all that exist, so that landing knows whom to wake; those of
+    the run itself are known. `on_point` is called with the name of each step of a batch
     (`polled`, `fenced`, `before-produce`, `after-produce`, `before-copy`, `after-copy`, `before-commit`,
     `after-commit`), for tests that stop the process there.
     """
@@ -34,4 +36,5 @@ class StreamConfig:
     batch_target: timedelta = timedelta(seconds=1)
     shard: tuple[int, int] = (0, 1)
     blobs: Blobs | None = None
+    stages: tuple[Stage, ...] = ()
     on_point: Callable[[str], None] = no_point

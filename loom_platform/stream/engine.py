@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from loom_models.stage import Stage
 from loom_platform.stream.config import StreamConfig
@@ -39,6 +40,7 @@ def run_stream(
     live run owns is left to it.
     """
     landed = Landed()
+    config = replace(config, stages=tuple({s.name: s for s in (*config.stages, *stages)}.values()))
     landing = {s.source: s.name for s in (*landing_stages, *stages) if s.landing}
     done = threading.Event()
     admin = admin_client(config.bootstrap_servers)

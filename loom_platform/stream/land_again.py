@@ -17,6 +17,7 @@ from loom_platform.stream.erased import unerased
 from loom_platform.stream.slices import bounds
 from loom_platform.stream.source import Source, offset_at
 from loom_platform.stream.statistics import Statistics
+from loom_platform.stream.waking import wake, woken_by
 from loom_platform.stream.writer import Writer
 
 _CLOCK_SKEW = timedelta(hours=26)
@@ -75,4 +76,5 @@ def _land(
             days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
             outcome.rows_by_day[sink] = dict(days.iter_rows())
             writer.write(sink.table, frame)
+            wake(connection, woken_by(stage, config), frame)
     return outcome

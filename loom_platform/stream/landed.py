@@ -1,7 +1,7 @@
 """How far a raw topic is landed. A derived stage reads landed rows as its context, so it never runs ahead of them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -16,6 +16,7 @@ class Landed:
 
     def __init__(self) -> None:
         self._offsets: dict[tuple[str, int], int] = {}
+        self._woken: set[str] = set()
         self._bell = threading.Condition()
 
     def advance(self, topic: str, ends: Mapping[int, int]) -> None:
@@ -24,6 +25,18 @@ class Landed:
             for partition, offset in ends.items():
                 self._offsets[topic, partition] = offset
             self._bell.notify_all()
+
+    def wake(self, stages: Iterable[str]) -> None:
+        """A batch has been landed that these stages are to be woken for."""
+        with self._bell:
+            self._woken.update(stages)
+
+    def is_woken(self, stage: str) -> bool:
+        """Whether `stage` has been woken since it last asked."""
+        with self._bell:
+            woken = stage in self._woken
+            self._woken.discard(stage)
+            return woken
 
     def forget(self, topic: str) -> None:
         """What was known of `topic` may not have outlived a crash of the database: ask it again."""

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from loom_models.stage import Stage
+from loom_models.wakes import WAKE
 from loom_platform.stream import offsets
 from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.database import connect, register
@@ -24,6 +25,13 @@ _SPAN: Final = "SELECT min(timestamp), max(timestamp) FROM {table}"
 _OF_DAY: Final = """
 SELECT t.device_id, count(*) FROM {table} t WHERE t.timestamp >= %s AND t.timestamp < %s AND ({wanted}) GROUP BY 1
 """
+
+
+_FORGET: Final = (
+    "DELETE FROM stream_state WHERE stage = %s AND stage_version = %s",
+    # A wake is no part of the state: it tells of records of other topics, which are not read again.
+    f"DELETE FROM stream_timers WHERE stage = %s AND stage_version = %s AND NOT starts_with(key, '{WAKE}')",
+)
 
 
 class ReplayError(StreamError):
@@ -114,9 +122,8 @@ def rewind(found: Replay, config: StreamConfig) -> None:
         register(connection, stage)
         offsets.rewind(connection, stage.name, topic, found.topic_id, {p: r.to for p, r in found.kafka.items()})
         if stage.keyed_state:
-            for table in ("stream_state", "stream_timers"):
-                query = sql.SQL("DELETE FROM {} WHERE stage = %s AND stage_version = %s").format(sql.Identifier(table))
-                connection.execute(query, (stage.name, stage.version))
+            for statement in _FORGET:
+                connection.execute(statement, (stage.name, stage.version))
 
 
 def _checked(stage: Stage, state: TopicState, at: Mapping[int, int] | None) -> dict[int, int]:

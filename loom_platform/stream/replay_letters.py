@@ -25,6 +25,7 @@ from loom_platform.stream.erased import unerased
 from loom_platform.stream.letters import Wanted
 from loom_platform.stream.recompute import recompute
 from loom_platform.stream.source import Records
+from loom_platform.stream.waking import wake, woken_by
 from loom_platform.stream.writer import Writer
 
 Connection = psycopg.Connection[Any]
@@ -162,7 +163,7 @@ def _land_part(
         with connection.transaction():
             frame = unerased(connection, frame)
             applied = apply(connection, stage, frame, no_timers(), blobs=config.blobs, live=False)
-            _write(writer, stage, config, applied)
+            _write(connection, writer, stage, config, applied)
     except REFUSED as error:
         if frame.height == 1:
             poison[frame["position"][0]] = (
@@ -177,11 +178,12 @@ def _land_part(
     poison.update(applied.poison)
 
 
-def _write(writer: Writer, stage: Stage, config: StreamConfig, applied: Applied) -> None:
+def _write(connection: Connection, writer: Writer, stage: Stage, config: StreamConfig, applied: Applied) -> None:
     for sink in stage.sinks:
         rows = applied.rows(sink)
         if rows is not None and not rows.is_empty():
-            writer.write(sink.table, finish(rows, stage, config.run_id))
+            writer.write(sink.table, frame := finish(rows, stage, config.run_id))
+            wake(connection, woken_by(stage, config), frame)
 
 
 def _derive(

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -10,7 +11,7 @@ import psycopg
 from confluent_kafka.admin import AdminClient
 
 from loom_models.errors import DependencyError
-from loom_models.stage import DUE_SCHEMA, Stage
+from loom_models.stage import TIMER_SCHEMA, Stage
 from loom_platform.stream import offsets
 from loom_platform.stream.apply import no_timers
 from loom_platform.stream.batch import BatchRunner
@@ -24,17 +25,20 @@ from loom_platform.stream.pauses import StagePausedError, TooManyDeadLettersErro
 from loom_platform.stream.reader import Reader
 from loom_platform.stream.sink import Sink
 from loom_platform.stream.source import FIRST_WAIT_SECONDS, OffsetsMovedError, PartitionsAddedError, Records, Source
+from loom_platform.stream.standing import standing
 from loom_platform.stream.statistics import Statistics
+from loom_platform.stream.waking import woken_by
 
 log = logging.getLogger(__name__)
 
 _BACKOFF_FIRST, _BACKOFF_LAST = 0.1, 5.0
 _RENEWALS_PER_LEASE = 3
 _LOOK_AT_TOPIC_SECONDS = 5.0
+_LOOK_FOR_WAKES_SECONDS = 1.0
 _SMALLEST_SHARE = 100
 """A batch is made no smaller than this part of its stage's limit: what takes long then is not the number of rows."""
 _DUE = """
-SELECT device_id, key FROM stream_timers WHERE stage = %s AND stage_version = %s AND due_at <= now()
+SELECT device_id, key, due_at FROM stream_timers WHERE stage = %s AND stage_version = %s AND due_at <= now()
 ORDER BY due_at LIMIT 1000
 """
 _NEXT_DUE = """
@@ -63,6 +67,8 @@ class Worker:
         self._admin = admin
         self._topic = stage.source.on_broker(config.topic_prefix)
         self._positions: dict[int, int] = {}
+        self._of_stage = "stage" in stage.source.payload.model_fields
+        self._woken = [s.name for s in woken_by(stage, config)]
         self._rows = min(1_000, stage.policy.max_rows)
         self._lease = Lease(stage.name, config.shard[0], config.run_id, config.run_id, config.lease_duration)
         self._renew_at = 0.0
@@ -152,6 +158,8 @@ class Worker:
             self._config.on_point("polled")
             if len(records) and not self._wait_landed(connection, records):
                 return
+            if self._of_stage:
+                decoded = replace(decoded, frame=standing(connection, self.stage, decoded.frame))
             self._work(connection, runner, source, records, decoded, due)
 
     def _heed_pause(self, connection: psycopg.Connection[Any]) -> None:
@@ -196,6 +204,7 @@ class Worker:
         self._positions.update({p: end for p, (_, end) in spans.items()})
         if self.stage.landing:
             self._landed.advance(self._topic, self._positions)
+            self._landed.wake(self._woken)
         source.commit_advisory({p: end for p, (_, end) in spans.items()})
         self.statistics.add(outcome)
         self.last_work = time.monotonic()
@@ -245,17 +254,22 @@ class Worker:
 
     def _due(self, connection: psycopg.Connection[Any]) -> pl.DataFrame:
         """The timers whose time has come; the database is asked only when one may be due."""
-        if self.stage.landing or time.monotonic() < self._timers_at:
+        if self.stage.landing:
+            return no_timers()
+        woken = bool(self.stage.wakes) and self._landed.is_woken(self.stage.name)
+        if not woken and time.monotonic() < self._timers_at:
             return no_timers()
         key = (self.stage.name, self.stage.version)
         wait = connection.execute(_NEXT_DUE, key).fetchone()
         seconds = wait[0] if wait else None
         if seconds is None or seconds > 0:
-            # A timer of this stage is set only by its own batches, which ask anew; the hour is for another shard's.
-            self._timers_at = time.monotonic() + (3600.0 if seconds is None else seconds)
+            # A timer of this stage is set by its own batches, which ask anew, by another shard's, or by landing, which
+            # may run in another process.
+            longest = _LOOK_FOR_WAKES_SECONDS if self.stage.wakes else 3600.0
+            self._timers_at = time.monotonic() + min(longest, 3600.0 if seconds is None else seconds)
             return no_timers()
         rows = connection.execute(_DUE, key).fetchall()
-        return pl.DataFrame(rows, schema=DUE_SCHEMA, orient="row")
+        return pl.DataFrame(rows, schema=TIMER_SCHEMA, orient="row")
 
     def _wait_landed(self, connection: psycopg.Connection[Any], records: Records) -> bool:
         """Wait until the batch's own records are landed; False at a stop."""
