@@ -5,25 +5,34 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from loom_contracts.message import DerivedMessage
-from loom_contracts.payloads.common import Scores, Share
+from loom_contracts.payloads.common import Share
 
-Activity = Literal["still", "walking", "running", "cycling", "driving", "transit", "unknown"]
+Activity = Literal["still", "walking", "running", "cycling", "in_vehicle", "unknown"]
+MotionEvent = Literal["start", "stop", "impact", "shake", "orientation_change"]
 
 
 class SignificantMotion(DerivedMessage):
-    """Motion began, ended, or was sudden; `timestamp` is when."""
+    """Motion began, ended, or was sudden; `timestamp` is when, to the window of the accelerometer.
 
-    event: Literal["start", "stop", "impact", "shake", "orientation_change"] = Field(description="What happened.")
-    intensity_mps2: float = Field(ge=0.0, description="Dynamic acceleration at that moment, metres per second squared.")
-    duration_ms: int | None = Field(None, ge=0, description="How long the state that ended lasted, milliseconds.")
-    confidence: Share | None = Field(None, description="The stage's confidence.")
+    `start` and `stop` are of motion that lasts; every `start` has a later `stop`, or goes on still.
+    """
+
+    event: MotionEvent = Field(description="What happened.")
+    intensity_mps2: float = Field(
+        ge=0.0,
+        description="Metres per second squared: of an impact, its peak; else the root mean square of the window, both "
+        "without gravity.",
+    )
 
 
 class ActivityClassification(DerivedMessage):
-    """What the person does; `timestamp` is when the window begins."""
+    """What the person does in one window of the accelerometer; `timestamp` is when the window begins."""
 
     window_end: AwareDatetime = Field(description="When the window ends (exclusive), UTC.")
-    activity: Activity = Field(description="The likeliest activity.")
-    confidence: Share = Field(description="The model's confidence.")
-    scores: Scores = Field(description="Score of each activity.")
-    previous_activity: Activity | None = Field(None, description="That of the window before.")
+    activity: Activity = Field(
+        description="The likeliest activity; unknown where the window and its surroundings say too little."
+    )
+    confidence: Share = Field(description="How sure the classifier is of it, in tenths.")
+    speed_mps: float | None = Field(
+        None, ge=0.0, description="Speed over ground by GPS near in time, metres per second; null where there is none."
+    )

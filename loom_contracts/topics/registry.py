@@ -57,7 +57,11 @@ LANDED: Final[tuple[Topic, ...]] = (
 DERIVED: Final[tuple[Topic, ...]] = (
     device.ACCELEROMETER_WINDOWED,
     location.GEOREGION_DETECTED,
+    location.ADDRESS_GEOCODED,
+    location.BUSINESS_IDENTIFIED,
     media.VAD_FILTERED,
+    motion.SIGNIFICANT_MOTION,
+    motion.ACTIVITY_CLASSIFIED,
 )
 """Topics that a stage fills and that have a table."""
 
@@ -99,10 +103,6 @@ DECLARED: Final[tuple[Topic, ...]] = (
     analysis.QWEN_RESULTS,
     analysis.MISTRAL_RESULTS,
     analysis.SPEECH_EMOTION_RESULTS,
-    location.ADDRESS_GEOCODED,
-    location.BUSINESS_IDENTIFIED,
-    motion.SIGNIFICANT_MOTION,
-    motion.ACTIVITY_CLASSIFIED,
     motion.SLAM_MAPPING,
     control.KEYSTROKE_SEND,
     control.MOUSE_SEND,

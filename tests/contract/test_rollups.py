@@ -12,8 +12,9 @@ from loom_contracts.topics.activity import ACTIVITYWATCH_RAW
 from loom_contracts.topics.device import ACCELEROMETER_WINDOWED, AUDIO_RAW, GPS_RAW, TEMPERATURE_RAW
 from loom_contracts.topics.device_system import CAMERA_RAW, SCREEN_RAW
 from loom_contracts.topics.digital import WEB_ANALYTICS_RAW
-from loom_contracts.topics.location import GEOREGION_DETECTED
+from loom_contracts.topics.location import ADDRESS_GEOCODED, BUSINESS_IDENTIFIED, GEOREGION_DETECTED
 from loom_contracts.topics.media import VAD_FILTERED
+from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
 from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW
 from loom_contracts.topics.phone import TRIP_RAW, VISIT_RAW, WORKOUT_RAW
 from loom_contracts.topics.region import REGION_TRANSITION_RAW, REGION_WAYPOINT_RAW
@@ -44,7 +45,11 @@ NO_SENSORS = {
     ACTIVITYWATCH_RAW,
     URL_INGEST,
     GEOREGION_DETECTED,
+    ADDRESS_GEOCODED,
+    BUSINESS_IDENTIFIED,
     VAD_FILTERED,
+    SIGNIFICANT_MOTION,
+    ACTIVITY_CLASSIFIED,
 }
 """Topics with numbers that tell of one thing, such as a trip, rather than being samples of a quantity."""
 
