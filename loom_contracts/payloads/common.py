@@ -98,3 +98,6 @@ class Point(Part):
 
 Scores = dict[Label, Share]
 """A model's score of each class."""
+
+Geohash = Annotated[str, StringConstraints(pattern=r"^[0-9b-hjkmnp-z]{1,12}$")]
+"""A cell of the Earth by its geohash; with 8 characters, 38 m by 19 m at the equator and narrower elsewhere."""

@@ -28,6 +28,8 @@ LEFT: Final[dict[str, str]] = {
     "audit_log": "a chain that nothing can be taken out of: what was done to devices and keys, never what they sent",
     "api_keys": "what the person gave out; `loom keys revoke` ends one",
     "georegions": "places that the person saved",
+    "own_places": "places that the person named",
+    "lookup_services": "which services are asked",
     "stream_offsets": "offsets, of all devices together",
     "stream_leases": "which run holds a stage",
     "stage_versions": "what ran, not on what",

@@ -20,6 +20,8 @@ from loom_platform.stream.erased import event_of
 Connection = psycopg.Connection[Any]
 
 _MINE: Final = "(%(all)s OR device_id = ANY(%(devices)s))"
+_UNUSED: Final = """NOT EXISTS (SELECT FROM location_address_geocoded r WHERE r.cell = lookups.cell)
+AND NOT EXISTS (SELECT FROM location_business_identified r WHERE r.cell = lookups.cell)"""
 _US: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = timedelta(days=1)
@@ -85,6 +87,8 @@ OTHERS: Final[tuple[Other, ...]] = (
         "last_event = NULL",
     ),
     Other("activitywatch_buckets", f"{_MINE} AND created_at <= %(asked_at)s", "forget"),
+    # a cell tells where someone was, until no row is left that it was asked for
+    Other("lookups", f"asked_at <= %(asked_at)s AND {_UNUSED}", "always"),
 )
 """What a sighting that the service had still in memory brings back within seconds is found again by `remaining`."""
 

@@ -80,6 +80,9 @@ STAGE_VERSIONS: Final = Exported("stage_versions", ("stage", "version"), "Every 
 STAGE_PROMOTIONS: Final = Exported("stage_promotions", ("stage",), "The version of each stage that is shown.")
 STAGE_PROMOTION_LOG: Final = Exported("stage_promotion_log", ("id",), "Every promotion there ever was.")
 GEOREGIONS: Final = Exported("georegions", ("id",), "Places that the person saved; deleted_at is set when removed.")
+OWN_PLACES: Final = Exported(
+    "own_places", ("id",), "Shops and other places that the person named; deleted_at is set when removed."
+)
 ERASURES: Final = Exported(
     "erasures", ("id",), "What the person had erased: which devices and times, when, and the proof."
 )
@@ -118,6 +121,7 @@ TABLES: Final[tuple[Exported, ...]] = (
         device="coalesce(device_id, seen_device_id) = ANY({})",
     ),
     GEOREGIONS,
+    OWN_PLACES,
     Exported(
         "activitywatch_buckets",
         ("device_id", "bucket_id"),
@@ -152,6 +156,8 @@ LEFT_BEHIND: Final[dict[str, str]] = {
     "api_keys": "a secret: keys are made anew with `loom keys create`",
     "device_keys": "a secret: bodies are decrypted in an export, and encrypted under new keys by an import",
     "homeassistant_registrations": "secrets: the app registers again",
+    "lookup_services": "which services this installation asks",
+    "lookups": "what services answered, which is in the rows too",
     "stream_offsets": "where this installation stands in its own Kafka",
     "stream_leases": "which run of this installation holds a stage",
     "stream_timers": "what a running stage waits for",
