@@ -23,6 +23,7 @@ from loom_contracts.topics.device import (
     HUMIDITY_RAW,
     LIGHT_RAW,
     MAGNETOMETER_RAW,
+    POWER_ENRICHED,
     POWER_RAW,
     PRESSURE_RAW,
     PROXIMITY_RAW,
@@ -164,6 +165,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     _reading(LIGHT_RAW, "illuminance", "light", "lux", "value"),
     _reading(PROXIMITY_RAW, "distance", "value"),
     _plain(POWER_RAW, "battery_level"),
+    _plain(POWER_ENRICHED, "rate_percent_per_hour"),
     _plain(HEARTRATE_RAW, "bpm", "confidence"),
     _plain(STEPS_RAW, "steps", "distance_m", "floors_climbed"),
     _plain(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from loom_contracts.payloads.audio import AudioChunk
 from loom_contracts.payloads.health import HeartRate, StepCount
-from loom_contracts.payloads.power import ChargingPattern, EnrichedPower, PowerState
+from loom_contracts.payloads.power import ChargingPattern, ChargingSession, EnrichedPower, PowerState
 from loom_contracts.payloads.sensor import AccelerometerSample, AccelerometerWindow, GenericReading, GpsFix
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import WAV, derived, message
@@ -56,7 +56,7 @@ POWER_RAW: Final = Topic(
     PowerState,
     "Battery level and charging.",
     message(battery_level=85.5, is_charging=True, power_source="USB"),
-    consumers=("landing-device-state-power-raw", "power-enrichment"),
+    consumers=("landing-device-state-power-raw", "power-enricher", "charging-sessions"),
 )
 
 
@@ -136,37 +136,69 @@ STEPS_RAW: Final = Topic(
 POWER_ENRICHED: Final = Topic(
     "device.state.power.enriched",
     EnrichedPower,
-    "The battery's state with its rate of change and charging session.",
+    "The battery's state with its rate of change, and the time to full or empty.",
     derived(
-        "power-enrichment",
+        "power-enricher",
         battery_level=85.5,
         is_charging=True,
+        is_plugged=True,
         power_source="usb",
+        quality="ok",
         rate_percent_per_hour=22.0,
+        rate_seconds=1_740.0,
         seconds_to_full=2_372.7,
         seconds_to_empty=None,
-        session_id="b1f8a6e2-5c0d-4d0e-9f6b-7a1b2c3d4e5f",
-        session_started_at="2026-01-15T07:50:00.000000Z",
     ),
-    producers=("power-enrichment",),
-    consumers=("charging-patterns",),
-    scope=("timestamp", "source_message_id"),
+    producers=("power-enricher",),
+    scope=("timestamp", "device_id", "source_message_id"),
+)
+CHARGING_DETECTED: Final = Topic(
+    "device.state.charging.detected",
+    ChargingSession,
+    "Charging sessions: when, where, from what charge to what.",
+    derived(
+        "charging-sessions",
+        is_open=False,
+        ended_at="2026-01-15T10:12:30.000000Z",
+        ended_by="unplugged",
+        duration_seconds=6_150.0,
+        power_source="usb",
+        start_level=41.0,
+        end_level=100.0,
+        rate_percent_per_hour=44.5,
+        full_at="2026-01-15T10:00:05.000000Z",
+        latitude=37.7749,
+        longitude=-122.4194,
+        region_name="Home",
+    ),
+    producers=("charging-sessions",),
+    consumers=("power-patterns",),
+    scope=("timestamp", "device_id"),
 )
 POWER_PATTERNS: Final = Topic(
     "device.state.power.patterns",
     ChargingPattern,
-    "Habits of charging.",
+    "Usual hours and places of charging, and how the battery wears.",
     derived(
-        "charging-patterns",
-        window_end="2026-01-22T08:30:00.000000Z",
+        "power-patterns",
+        window_start="2025-12-18T08:30:00.000000Z",
         pattern="overnight",
         confidence=0.86,
-        session_count=7,
+        session_count=28,
         typical_start_hour=22.5,
+        start_hour_spread=0.05,
         typical_duration_seconds=25_200.0,
         mean_start_level=24.0,
         mean_end_level=100.0,
+        hours=[*[0.8] * 6, *[0.1] * 16, 0.5, 0.7],
+        places=[{"name": "Home", "latitude": 37.7749, "longitude": -122.4194, "share": 0.9}],
+        cycles_per_day=0.76,
+        charge_rate_percent_per_hour=44.5,
+        drain_rate_percent_per_hour=-4.7,
+        charge_trend_percent_per_month=0.2,
+        drain_trend_percent_per_month=-0.1,
+        battery_trend="steady",
     ),
-    producers=("charging-patterns",),
+    producers=("power-patterns",),
     scope=("timestamp", "device_id"),
 )

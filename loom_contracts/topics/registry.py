@@ -56,6 +56,9 @@ LANDED: Final[tuple[Topic, ...]] = (
 
 DERIVED: Final[tuple[Topic, ...]] = (
     device.ACCELEROMETER_WINDOWED,
+    device.POWER_ENRICHED,
+    device.CHARGING_DETECTED,
+    device.POWER_PATTERNS,
     location.GEOREGION_DETECTED,
     location.ADDRESS_GEOCODED,
     location.BUSINESS_IDENTIFIED,
@@ -66,8 +69,6 @@ DERIVED: Final[tuple[Topic, ...]] = (
 """Topics that a stage fills and that have a table."""
 
 DECLARED: Final[tuple[Topic, ...]] = (
-    device.POWER_ENRICHED,
-    device.POWER_PATTERNS,
     os_events.APP_LIFECYCLE_ENRICHED,
     external.TWITTER_LIKED_RAW,
     external.CALENDAR_EVENTS_RAW,

@@ -9,7 +9,14 @@ from loom_contracts.errors import ContractError
 from loom_contracts.rollups import ROLLUPS, UNITS, Rollup, make_rollup, rollup_of
 from loom_contracts.table import ColumnType
 from loom_contracts.topics.activity import ACTIVITYWATCH_RAW
-from loom_contracts.topics.device import ACCELEROMETER_WINDOWED, AUDIO_RAW, GPS_RAW, TEMPERATURE_RAW
+from loom_contracts.topics.device import (
+    ACCELEROMETER_WINDOWED,
+    AUDIO_RAW,
+    CHARGING_DETECTED,
+    GPS_RAW,
+    POWER_PATTERNS,
+    TEMPERATURE_RAW,
+)
 from loom_contracts.topics.device_system import CAMERA_RAW, SCREEN_RAW
 from loom_contracts.topics.digital import WEB_ANALYTICS_RAW
 from loom_contracts.topics.location import ADDRESS_GEOCODED, BUSINESS_IDENTIFIED, GEOREGION_DETECTED
@@ -44,6 +51,8 @@ NO_SENSORS = {
     WEB_ANALYTICS_RAW,
     ACTIVITYWATCH_RAW,
     URL_INGEST,
+    CHARGING_DETECTED,
+    POWER_PATTERNS,
     GEOREGION_DETECTED,
     ADDRESS_GEOCODED,
     BUSINESS_IDENTIFIED,
