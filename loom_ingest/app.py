@@ -1,5 +1,6 @@
 """The application: `create_app(settings, producer)` puts the parts together; the lifespan owns the connection."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,6 +55,7 @@ from loom_ingest.server.guard import Guard
 from loom_ingest.settings import Settings, load_settings
 from loom_ingest.spool.producer import producer_for
 from loom_ingest.stream import AudioStreams
+from loom_ingest.stream_metrics import FromAnotherThread, StreamMetrics
 from loom_ingest.workers import Workers
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     producer, tracing = _traced(producer or producer_for(settings, metrics), settings, metrics)
     metrics.kafka_pending.set_function(lambda: producer.pending)
     database = Database(settings.database_url, settings.database_pool_size)
+    metrics.streams = StreamMetrics(database)
     registry = Devices(DeviceStore(database), require_registered=settings.require_registered_devices)
     gate = Gate(database, required=settings.keys_required, directory=settings.spool_dir)
     identities = Identities(database, settings.spool_dir)
@@ -103,7 +106,8 @@ def create_app(settings: Settings, producer: Producer | None = None, metrics: Me
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if settings.metrics_port is not None:
-                exporter, _thread = start_http_server(settings.metrics_port, METRICS_HOST, metrics.registry)
+                together = FromAnotherThread(metrics.registry, metrics.streams, asyncio.get_running_loop())
+                exporter, _thread = start_http_server(settings.metrics_port, METRICS_HOST, together)
                 stack.callback(exporter.server_close)
                 stack.callback(exporter.shutdown)
             if workers is not None:

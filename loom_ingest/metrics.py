@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from loom_ingest.stream_metrics import StreamMetrics
 from loom_ingest.tallies import Counts, Durations, Tellers
 from loom_ingest.workers import Workers
 
@@ -39,6 +40,7 @@ class Metrics:
         # When each series began, as a series of its own: twice as many, and nobody asks.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self.streams = StreamMetrics()
         self._workers = workers
         self._tellers = Tellers()
         self.registry.register(self._tellers)
@@ -161,8 +163,9 @@ class Metrics:
             self._websockets.labels(device_id).set(1)
 
     def exposition(self) -> bytes:
-        """All of them in the text format 0.0.4, of all workers."""
-        return generate_latest(self.registry if self._workers is None else self._workers.merged(self.registry))
+        """All of them in the text format 0.0.4, of all workers; those of stream runs as `streams` has read them."""
+        own = generate_latest(self.registry if self._workers is None else self._workers.merged(self.registry))
+        return own + generate_latest(self.streams)
 
 
 class _Derived(Collector):

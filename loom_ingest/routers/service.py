@@ -54,5 +54,7 @@ async def readyz(request: Request, response: Response) -> Health:
 
 @metrics_router.get("/metrics", response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Prometheus metrics."""
-    return Response(services_of(request).metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+    """Prometheus metrics, of this service and of stream runs."""
+    metrics = services_of(request).metrics
+    await metrics.streams.refresh()
+    return Response(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

@@ -32,6 +32,7 @@ LEFT: Final[dict[str, str]] = {
     "lookup_services": "which services are asked",
     "stream_offsets": "offsets, of all devices together",
     "stream_leases": "which run holds a stage",
+    "stream_metrics": "how much was processed, of all devices together",
     "stage_versions": "what ran, not on what",
     "stage_promotions": "what is shown",
     "stage_promotion_log": "what was shown",

@@ -162,6 +162,7 @@ LEFT_BEHIND: Final[dict[str, str]] = {
     "stream_leases": "which run of this installation holds a stage",
     "stream_timers": "what a running stage waits for",
     "stream_state": "what a running stage keeps between two batches",
+    "stream_metrics": "what runs of this installation have counted",
     "stage_pauses": "whether a stage of this installation stands still",
     "timeseries_tables": "how this database keeps its tables",
     "rollup_tables": "how this database keeps its roll-ups",

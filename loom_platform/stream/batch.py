@@ -1,6 +1,7 @@
 """One batch of one stage, from decoded records to a committed transaction."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -80,11 +81,15 @@ SHARE_STAGE = "SELECT pg_advisory_xact_lock_shared(hashtext('loom-stage'), hasht
 
 @dataclass(slots=True)
 class Outcome:
-    """What a committed batch did. `latencies` are seconds from acceptance to commit, one for each record."""
+    """What a committed batch did. `latencies` are seconds from acceptance to commit, one for each record.
+
+    `errors` gives the dead letters by their type.
+    """
 
     records: int
     rows_by_day: dict[Topic, dict[date, int]] = field(default_factory=dict)
     dead_letters: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
     spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     latencies: pl.Series | None = None
 
@@ -168,6 +173,7 @@ class BatchRunner:
             self._bury(records, poison)
             config.on_point("before-commit")
         outcome.dead_letters = len(poison)
+        outcome.errors = Counter(kind for kind, _ in poison.values())
         self._threshold.add(len(records), len(poison))
         return outcome
 

@@ -11,6 +11,7 @@ from loom_platform.stream.config import StreamConfig
 from loom_platform.stream.errors import FencedError, LeaseHeldError, LeaseLostError
 from loom_platform.stream.heartbeat import Heartbeat
 from loom_platform.stream.landed import Landed
+from loom_platform.stream.metrics import Meters
 from loom_platform.stream.report import StageReport, StageSummary
 from loom_platform.stream.source import admin_client
 from loom_platform.stream.worker import Worker
@@ -45,6 +46,7 @@ def run_stream(
     done = threading.Event()
     admin = admin_client(config.bootstrap_servers)
     workers = [Worker(s, config, landed, landing.get(s.source), done, admin) for s in stages]
+    meters = Meters(config.database_url)
     failures: list[BaseException] = []
     threads = [
         threading.Thread(target=_guarded, args=(w, failures, done), name=f"stage-{w.stage.name}", daemon=True)
@@ -64,14 +66,14 @@ def run_stream(
                 if stop.is_set() or now >= deadline or _idle(workers, now, config.idle_timeout.total_seconds()):
                     break
                 if now >= report_at:
-                    _report(workers, on_report)
+                    _report(workers, meters, on_report)
                     report_at = now + config.report_interval.total_seconds()
                 stop.wait(_TICK_SECONDS)
         finally:
             done.set()
             for thread in threads:
                 thread.join()
-    _report(workers, on_report)
+    _report(workers, meters, on_report)
     if failures:
         raise failures[0]
     return [w.statistics.summary() for w in workers]
@@ -86,6 +88,7 @@ def _guarded(worker: Worker, failures: list[BaseException], done: threading.Even
     except BaseException as error:
         # It fails the whole run, in the calling thread.
         log.error("stage %s failed: %s", worker.stage.name, error)
+        worker.statistics.failed(error)
         failures.append(error)
         done.set()
 
@@ -95,7 +98,8 @@ def _idle(workers: Sequence[Worker], now: float, idle_timeout: float) -> bool:
     return all(now - w.last_work > idle_timeout for w in workers)
 
 
-def _report(workers: Sequence[Worker], on_report: Callable[[StageReport], None]) -> None:
+def _report(workers: Sequence[Worker], meters: Meters, on_report: Callable[[StageReport], None]) -> None:
+    meters.add(worker.statistics.counted() for worker in workers)
     for worker in workers:
         for report in worker.statistics.reports():
             on_report(report)

@@ -8,6 +8,7 @@ import numpy as np
 from loom_contracts.topic import Topic
 from loom_models.stage import Stage
 from loom_platform.stream.batch import Outcome
+from loom_platform.stream.metrics import Counts, StageMeter
 from loom_platform.stream.report import StageReport, StageSummary
 
 _KEPT_LATENCIES = 20_000
@@ -18,6 +19,7 @@ class Statistics:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._meter = StageMeter(stage)
         self._lock = threading.Lock()
         self._records = self._rows = self._dead_letters = self._batches = 0
         self._waiting_for: str | None = None
@@ -47,15 +49,26 @@ class Statistics:
                     self._rows += count
             for partition, (start, end) in outcome.spans.items():
                 self._spans[partition] = (self._spans.get(partition, (start, end))[0], end)
-            if outcome.latencies is not None and self._kept < _KEPT_LATENCIES:
-                latencies = outcome.latencies.to_numpy()[:_KEPT_LATENCIES]
-                self._latencies.append(latencies)
-                self._kept += len(latencies)
+            latencies = None if outcome.latencies is None else outcome.latencies.to_numpy()
+            self._meter.batch(outcome.records, latencies, outcome.errors)
+            if latencies is not None and self._kept < _KEPT_LATENCIES:
+                self._latencies.append(latencies[:_KEPT_LATENCIES])
+                self._kept += len(latencies[:_KEPT_LATENCIES])
 
     def wait(self, reason: str | None) -> None:
         """Say what the stage is waiting for."""
         with self._lock:
             self._waiting_for = reason
+
+    def failed(self, error: BaseException) -> None:
+        """Count what went wrong with a batch that is to be tried again, or ends the run."""
+        with self._lock:
+            self._meter.failed(type(error).__name__)
+
+    def counted(self) -> Counts:
+        """What was counted for Prometheus since the last call."""
+        with self._lock:
+            return self._meter.take()
 
     @property
     def waiting_for(self) -> str | None:

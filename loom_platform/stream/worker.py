@@ -90,12 +90,14 @@ class Worker:
             except StagePausedError as error:
                 # Its reason can hold a part of a record, which no log may.
                 log.warning("stage %s is paused; `loom lag` tells why", self.stage.name)
+                self.statistics.failed(error)
                 self.statistics.wait(str(error))
                 return
             except AWAY as error:
                 if self.statistics.summary().batches > worked:
                     backoff = _BACKOFF_FIRST
                 log.warning("stage %s waits %.1f s: %s", self.stage.name, backoff, error)
+                self.statistics.failed(error)
                 self.statistics.wait(str(error).splitlines()[0])
                 self._stop.wait(backoff)
                 backoff = min(2 * backoff, _BACKOFF_LAST)

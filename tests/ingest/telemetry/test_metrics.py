@@ -123,6 +123,7 @@ async def test_the_port_that_asks_for_no_key_answers_this_machine_only() -> None
         assert names((await client.get(f"http://127.0.0.1:{port}/metrics")).text) >= {
             "http_requests_total",
             "kafka_connected",
+            "events_processed_total",
         }
         with pytest.raises(httpx.ConnectError):
             await client.get(f"http://127.0.0.2:{port}/metrics")
