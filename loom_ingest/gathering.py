@@ -8,7 +8,7 @@ together when the answer is there. So a lane never has two batches under way, an
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from time import perf_counter
+from time import perf_counter, time_ns
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -188,8 +188,11 @@ class Gatherer:
         batch = self._client.create_batch()
         most = 1 if lane.alone else len(lane.waiting)
         count = 0
+        # What a clock that was ahead has accepted would be refused for ever (message.timestamp.after.max.ms).
+        now_ms = time_ns() // 1_000_000
         for record, _, _, _, timestamp_ms in lane.waiting[:most]:
-            if batch.append(timestamp=timestamp_ms, key=record.key, value=record.value, headers=record.headers) is None:
+            accepted_ms = None if timestamp_ms is None else min(timestamp_ms, now_ms)
+            if batch.append(timestamp=accepted_ms, key=record.key, value=record.value, headers=record.headers) is None:
                 break
             count += 1
         # A closed batch is sent at once: the gathering was done here.

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from time import time_ns
 from typing import Any, cast
 
 import pytest
@@ -24,6 +25,7 @@ class Broker:
         self.partitions: dict[str, set[int]] = {TOPIC: {0, 1}}
         self.learned = asyncio.Event()
         self.batches: list[tuple[int, list[bytes]]] = []
+        self.timestamps: list[int | None] = []
         self.under_way: list[asyncio.Future[None]] = []
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
@@ -39,6 +41,7 @@ class Broker:
     async def send_batch(self, batch: "Batch", topic: str, *, partition: int) -> "asyncio.Future[None]":
         assert batch.closed
         self.batches.append((partition, batch.values))
+        self.timestamps += batch.timestamps
         self.under_way.append(asyncio.get_running_loop().create_future())
         return self.under_way[-1]
 
@@ -54,12 +57,14 @@ class Broker:
 class Batch:
     def __init__(self) -> None:
         self.values: list[bytes] = []
+        self.timestamps: list[int | None] = []
         self.closed = False
 
     def append(self, *, timestamp: int | None, key: bytes, value: bytes, headers: object) -> object:
         if len(self.values) == 10:
             return None
         self.values.append(value)
+        self.timestamps.append(timestamp)
         return self
 
     def close(self) -> None:
@@ -172,6 +177,22 @@ async def test_records_of_a_topic_that_is_new_wait_for_its_partitions(broker: Br
     assert broker.batches == [(0, values(0, 1, 2))]
     await broker.answer()
     assert all(each.done() for each in sent)
+
+
+async def test_no_record_is_sent_as_accepted_in_the_future(broker: Broker, gatherer: Gatherer) -> None:
+    """Such as by a clock that was ahead and has been set right since: a broker refuses what is an hour ahead of it."""
+    past = time_ns() // 1_000_000 - 60_000
+    gatherer.post(record(1), 10.0, past)
+    gatherer.post(record(2), 10.0, past + 5 * 3_600_000)
+    gatherer.post(record(3), 10.0)
+    await settle()
+    while broker.under_way:
+        await broker.answer()
+    present = time_ns() // 1_000_000
+    first, second, third = broker.timestamps
+    assert (first, third) == (past, None)
+    assert second is not None
+    assert past < second <= present
 
 
 async def test_a_drain_waits_for_what_is_queued(broker: Broker, gatherer: Gatherer) -> None:
