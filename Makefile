@@ -1,5 +1,7 @@
 # Loom: `make up` starts the platform, `make test` proves it. `make` alone lists the targets.
 BIN := .venv/bin
+# Half of what the tests do is to wait for servers: one worker more than there are cores, each with servers of its own.
+WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n < 3 ? n + 1 : 4)))
 .DEFAULT_GOAL := help
 .PHONY: help up down clean status logs lint test test-models bench soak lock
 
@@ -29,7 +31,7 @@ lint: ## ruff and mypy
 	$(BIN)/mypy
 
 test: lint ## lint, types and the default suite, on a real Kafka and PostgreSQL of its own
-	$(BIN)/pytest -m "not soak" -n auto --maxprocesses=4 --dist loadfile --no-loadscope-reorder --durations=20
+	$(BIN)/pytest -m "not soak" -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=20
 
 test-models: ## the heavy model environments, on tiny weights
 	@deploy/bootstrap.sh dev
@@ -40,9 +42,9 @@ bench: ## the numbers of docs/architecture.md, as ratios and as JSON in bench-re
 	@deploy/bootstrap.sh dev
 	$(BIN)/python -m tests.benchmarks
 
-soak: ## the long tests
-	@deploy/bootstrap.sh dev
-	$(BIN)/pytest -m soak
+soak: ## the long tests: twenty minutes of random faults, and more
+	@deploy/bootstrap.sh soak
+	$(BIN)/pytest -m soak -s
 
 lock: ## resolve deploy/locks anew from pyproject.toml
 	deploy/locks/update.sh

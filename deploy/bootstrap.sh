@@ -2,6 +2,7 @@
 # Everything that Loom needs on this machine: uv, the locked environment, Java, Maven, the broker's jars.
 #   deploy/bootstrap.sh        what `make up` needs
 #   deploy/bootstrap.sh dev    what `make test` needs as well
+#   deploy/bootstrap.sh soak   and what `make soak` needs
 # A second run finds its stamps, does nothing and needs no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -84,10 +85,17 @@ ensure_broker() {
   echo "$jars" >"$stamp"
 }
 
+# With it the faults include clocks that jump; without it they are left out.
+ensure_faketime() {
+  compgen -G "/usr/lib/*/faketime/libfaketime.so.1" >/dev/null && return
+  { can_apt && apt libfaketime; } || say "libfaketime is missing, so no clock jumps (Debian: apt-get install libfaketime)"
+}
+
 case "$want" in
   default) ensure_environment default ;;
   # dev.txt holds all of default.txt
   dev) ensure_environment dev ;;
-  *) fail "usage: deploy/bootstrap.sh [default|dev]" ;;
+  soak) ensure_environment dev; ensure_faketime ;;
+  *) fail "usage: deploy/bootstrap.sh [default|dev|soak]" ;;
 esac
 ensure_broker
