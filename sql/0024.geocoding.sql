@@ -80,11 +80,16 @@ CREATE VIEW location_business_identified_current AS
 SELECT t.* FROM location_business_identified t LEFT JOIN stage_promotions p ON p.stage = t.stage
 WHERE t.superseded_at IS NULL AND (p.version IS NULL OR p.version = t.stage_version);
 
--- Who is asked, as the settings say (LOOM_GEOCODER, LOOM_BUSINESS_FINDER): stages see their settings here.
+-- Who is asked, as the settings say (LOOM_GEOCODER, LOOM_BUSINESS_FINDER): stages see their settings here. A service that
+-- does not answer is left alone until `paused_until`.
 CREATE TABLE lookup_services (
-    kind        text        PRIMARY KEY CHECK (kind IN ('address', 'business')),
-    provider    text        NOT NULL,
-    changed_at  timestamptz NOT NULL DEFAULT now()
+    kind          text        PRIMARY KEY CHECK (kind IN ('address', 'business')),
+    provider      text        NOT NULL,
+    changed_at    timestamptz NOT NULL DEFAULT now(),
+    asked_at      timestamptz,
+    failures      integer     NOT NULL DEFAULT 0,
+    paused_until  timestamptz,
+    error         text
 );
 INSERT INTO lookup_services (kind, provider) VALUES ('address', 'offline'), ('business', 'none');
 COMMENT ON TABLE lookup_services IS 'The service that is asked for addresses and the one for businesses.';
