@@ -1,6 +1,11 @@
 -- What the accelerometer tells of the person: beginnings and ends of motion, and what they do.
 -- depends: 0022.lineage
 
+ALTER TABLE device_sensor_accelerometer_windowed ADD COLUMN rhythm_hz float8, ADD COLUMN rhythm_share float8;
+CREATE OR REPLACE VIEW device_sensor_accelerometer_windowed_current AS
+SELECT t.* FROM device_sensor_accelerometer_windowed t LEFT JOIN stage_promotions p ON p.stage = t.stage
+WHERE t.superseded_at IS NULL AND (p.version IS NULL OR p.version = t.stage_version);
+
 CREATE TABLE motion_events_significant (
     timestamp          timestamptz NOT NULL,
     message_id         uuid        NOT NULL,

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from loom_contracts.message import DerivedMessage, Message
-from loom_contracts.payloads.common import JsonObject, Label, Latitude, Longitude
+from loom_contracts.payloads.common import JsonObject, Label, Latitude, Longitude, Share
 
 Acceleration = Annotated[float, Field(ge=-50.0, le=50.0)]
 """One axis of an acceleration with gravity, metres per second squared."""
@@ -81,4 +81,10 @@ class AccelerometerWindow(DerivedMessage):
     )
     crossing_rate_hz: AtLeastZero | None = Field(
         None, description="How often the magnitude crosses its mean, per second; null for one sample."
+    )
+    rhythm_hz: AtLeastZero | None = Field(
+        None, description="The strongest frequency of the magnitude from 1.2 to 3.2 Hz; null for few samples."
+    )
+    rhythm_share: Share | None = Field(
+        None, description="Its share of the magnitude's variance: high for steps; null for few samples."
     )

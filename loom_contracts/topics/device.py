@@ -120,6 +120,8 @@ ACCELEROMETER_WINDOWED: Final = Topic(
         dynamic_rms_mps2=1.3,
         jerk_rms_mps3=21.0,
         crossing_rate_hz=3.8,
+        rhythm_hz=1.8,
+        rhythm_share=0.55,
     ),
     producers=("accelerometer-window",),
     consumers=("motion-detector", "activity-classifier"),

@@ -2,7 +2,7 @@
 
 The answer for a window is made from all landed samples of it, so batches, their order and restarts do not show. It is
 given when a later sample of the device comes, or when `GRACE` has passed; a late sample has its window answered
-again, after the same grace, under a new id, and the engine marks the old row as superseded.
+again, after the same grace, under a new id, and the engine marks the old row as superseded. Version 2 added the rhythm.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,7 @@ import polars as pl
 from loom_contracts.topics.device import ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, uuid5_texts
+from loom_models.rhythm import rhythm
 from loom_models.stage import TIMER_SCHEMA, BatchPolicy, Context, ContextQuery, Output, Stage
 
 WINDOW: Final = timedelta(seconds=5)
@@ -108,7 +109,15 @@ def features(samples: pl.DataFrame, version: str) -> pl.DataFrame:
         pl.lit(WINDOW // timedelta(milliseconds=1), dtype=pl.Int64).alias("window_ms"),
     )
     ids = uuid5_texts(namespace_of(STAGE_NAME, version), out["device_id"] + "\n" + out["sources"])
-    return out.select(
+    seconds = _micros(pl.col("timestamp") - pl.col("start")) * 1e-6
+    hertz, share = rhythm(
+        ordered.select(seconds).to_series().to_numpy(),
+        ordered["magnitude"].to_numpy(),
+        out["sample_count"].to_numpy(),
+    )
+    return out.with_columns(
+        rhythm_hz=pl.Series(hertz).fill_nan(None), rhythm_share=pl.Series(share).fill_nan(None)
+    ).select(
         pl.col("start").alias("timestamp"),
         pl.Series("message_id", ids, dtype=pl.String),
         pl.exclude("start", "sources", "span", "crossings"),
@@ -188,7 +197,7 @@ ACCELEROMETER_WINDOW: Final = Stage(
     name=STAGE_NAME,
     source=ACCELEROMETER_RAW,
     sinks=(ACCELEROMETER_WINDOWED,),
-    version="1",
+    version="2",
     transform=transform,
     description="Features of accelerometer samples over windows of five seconds.",
     # A recompute has all of a window in its batch, so nothing is read twice there.

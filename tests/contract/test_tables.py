@@ -41,7 +41,8 @@ def test_live_schema_equals_the_topics(database_url: str) -> None:
             table = topic.table
             live = connection.execute(_COLUMNS, (table.name,)).fetchall()
             wanted = [(c.name, _TYPES[c.type], not c.nullable, c.default) for c in table.columns]
-            assert live == wanted, table.name
+            # A column that a later migration added is the last one there.
+            assert sorted(live) == sorted(wanted), table.name
             indexes = connection.execute(_INDEXES, (table.name,)).fetchall()
             assert (True, ["timestamp", "message_id"]) in indexes, table.name
             assert (False, ["device_id", "timestamp"]) in indexes, table.name
@@ -60,7 +61,7 @@ def test_derived_tables_have_a_current_view(database_url: str) -> None:
     with psycopg.connect(database_url) as connection:
         for topic in DERIVED:
             live = connection.execute(_COLUMNS, (f"{topic.table.name}_current",)).fetchall()
-            assert [row[0] for row in live] == [c.name for c in topic.table.columns]
+            assert sorted(row[0] for row in live) == sorted(c.name for c in topic.table.columns)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda t: t.name)
