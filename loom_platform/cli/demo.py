@@ -18,7 +18,8 @@ _SIMULATION = "The simulated day"
 _FILES = "Files"
 # One line for each paragraph: the help is wrapped to the terminal, and keeps line ends.
 _HELP = (
-    "Send a simulated person's day: positions along real tracks, motion, pulse, power, surroundings and speech.\n\n"
+    "Send a simulated person's day: positions along real tracks, motion, pulse, power, applications and screen, Wi-Fi "
+    "and Bluetooth, surroundings and speech.\n\n"
     "The API takes what is at most 24 hours old, so the day lies in the past and ends now: at --speed 60 a day of 24 "
     "hours begins 23.6 hours ago and is sent in 24 minutes. At --speed 1 everything happens in the present. "
     "Ctrl-C ends it at any time."

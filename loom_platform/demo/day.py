@@ -2,10 +2,10 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from loom_platform.demo.tracks import Point, Track, distance_m, out_and_back, straight, walk
+from loom_platform.demo.tracks import Point, Track, distance_m, offset, out_and_back, pauses, staying, straight, walk
 
 ActivityKind = Literal["sleep", "rest", "walk", "hike", "drive"]
 
@@ -16,6 +16,9 @@ _DRIVE_MPS: Final = 5.0
 _TRANSFER_MPS: Final = 19.0
 _NEAR_M: Final = 200.0
 _SLEEP_FROM_HOURS: Final = 12.0
+_WORK_FROM_HOURS: Final = 12.0
+_WORK_SHARE: Final = 1 / 7
+_COMMUTE_MPS: Final = 13.0
 _FIRST_STAY: Final = 0.1
 _LAST_STAY: Final = 1.9
 
@@ -55,6 +58,17 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Stay:
+    """The person is at one place from `start` to `end`; `place` names it where it is one of the day's."""
+
+    start: float
+    end: float
+    latitude: float
+    longitude: float
+    place: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Day:
     """One planned day."""
 
@@ -79,6 +93,27 @@ class Day:
         """Whether the device is charged then."""
         return any(span.start <= seconds < span.end for span in self.charging)
 
+    def stays(self) -> tuple[Stay, ...]:
+        """The stays, in order: those that were planned, and the pauses that were made on the way."""
+        found: list[Stay] = []
+        for activity in self.activities:
+            if activity.moving:
+                for start, end, at in pauses(activity.track):
+                    found.append(self._stay(activity.start + start, activity.start + end, at))
+            elif found and found[-1].end == activity.start and not _parted(found[-1], activity.track.points[0]):
+                found[-1] = replace(found[-1], end=activity.end)
+            else:
+                found.append(self._stay(activity.start, activity.end, activity.track.points[0]))
+        return tuple(found)
+
+    def _stay(self, start: float, end: float, at: Point) -> Stay:
+        near = (p for p in self.places if distance_m(at, Point(0.0, p.latitude, p.longitude)) < p.radius_m)
+        return Stay(start, end, at.latitude, at.longitude, next((p.name for p in near), None))
+
+
+def _parted(stay: Stay, from_: Point) -> bool:
+    return distance_m(Point(0.0, stay.latitude, stay.longitude), from_) >= _NEAR_M
+
 
 def plan_day(seconds: float, tracks: Sequence[Track], rng: random.Random) -> Day:
     """A day of `seconds`: stays at home, parted by a drive, by a hike where there is time, and by a walk."""
@@ -87,6 +122,10 @@ def plan_day(seconds: float, tracks: Sequence[Track], rng: random.Random) -> Day
     home = drive.points[0] if drive else hike.points[0] if hike else HOME
     places = [Place("Demo home", "home", home.latitude, home.longitude, 120.0)]
     trips = _trips(seconds, home, drive, hike, rng)
+    if seconds >= _WORK_FROM_HOURS * 3_600:
+        office = offset(home, 4_000.0, 3_000.0)
+        trips.insert(min(1, len(trips)), _work_trip(home, office, seconds * _WORK_SHARE))
+        places.append(Place("Demo office", "work", office.latitude, office.longitude, 120.0))
     if any(kind == "hike" for trip in trips for kind, _ in trip) and hike is not None:
         start = hike.points[0]
         places.append(Place("Demo trailhead", "custom", start.latitude, start.longitude, 150.0))
@@ -118,6 +157,12 @@ def _trips(
     if round_seconds >= 120:
         trips.append((("walk", walk(home, round_seconds, rng)),))
     return trips
+
+
+def _work_trip(home: Point, office: Point, seconds: float) -> tuple[Leg, ...]:
+    """To the office by car, and home again."""
+    there, back = straight(home, office, _COMMUTE_MPS, "to work"), straight(office, home, _COMMUTE_MPS, "from work")
+    return (("drive", there), ("rest", staying(office, seconds, "work")), ("drive", back))
 
 
 def _hike_trip(home: Point, hike: Track) -> tuple[Leg, ...]:

@@ -8,7 +8,7 @@ import heapq
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -25,8 +25,10 @@ from loom_contracts.topics.device import (
     HEARTRATE_RAW,
     POWER_RAW,
 )
-from loom_platform.demo import signals, speech
-from loom_platform.demo.day import Day, Span, plan_day
+from loom_platform.demo import senses, signals, speech
+from loom_platform.demo.day import Day, Span, Stay, plan_day
+from loom_platform.demo.networks import Connection, plan_connections
+from loom_platform.demo.phone import Use, plan_uses
 from loom_platform.demo.tracks import read_tracks
 
 BURST_S: Final = 10.0
@@ -82,7 +84,7 @@ class Message:
 
     def timestamp(self, began: datetime) -> str:
         """When it was sensed on a day that began then, ISO 8601 in UTC."""
-        return (began + timedelta(seconds=self.at)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return senses.moment(began, self.at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,9 @@ class Truth:
     """What is true of the day. `spoken` and `bursts` grow as the events are made; the plan is there at once."""
 
     day: Day
+    stays: tuple[Stay, ...] = ()
+    uses: tuple[Use, ...] = ()
+    connections: tuple[Connection, ...] = ()
     spoken: list[Spoken] = field(default_factory=list)
     bursts: list[Span] = field(default_factory=list)
 
@@ -123,13 +128,20 @@ class Truth:
 def make_day(config: DemoConfig) -> tuple[Truth, Iterator[Event]]:
     """The plan of a day and its events in order of time; reads the files of the tracks and of the utterances."""
     tracks = read_tracks(config.gps_folder) if config.gps_folder is not None and config.gps_folder.is_dir() else ()
-    truth = Truth(plan_day(config.seconds, tracks, _rng(config, "plan")))
+    day = plan_day(config.seconds, tracks, _rng(config, "plan"))
+    stays, uses = day.stays(), plan_uses(day, _rng(config, "uses"))
+    truth = Truth(day, stays, uses, plan_connections(day, stays))
     streams = [
         _positions(truth.day, config),
         _accelerations(truth, config),
         _pulses(truth.day, config),
         _power(truth.day, config),
         *(_readings(truth.day, topic, config) for topic in GENERIC_SENSORS),
+        _sensed(senses.applications(day, uses), config, "apps"),
+        _sensed(senses.system(day, uses), config, "system"),
+        _sensed(senses.usage_stats(day, uses), config, "usage"),
+        _sensed(senses.wifi(day, truth.connections, _rng(config, "wifi")), config, "wifi ids"),
+        _sensed(senses.bluetooth(day, truth.connections, _rng(config, "bluetooth")), config, "bluetooth ids"),
     ]
     if config.audio:
         streams.append(_audio(truth, speech.utterances(config.speech_folder, _rng(config, "voices")), config))
@@ -214,6 +226,11 @@ def _power(day: Day, config: DemoConfig) -> Iterator[Event]:
         yield _single(POWER_RAW, "/sensor/power", at, rng, payload)
 
 
+def _sensed(sensed: Iterator[senses.Sensed], config: DemoConfig, name: str) -> Iterator[Event]:
+    rng = _rng(config, name)
+    return (Event(at, path, (Message(topic, at, _identity(rng), payload),)) for topic, path, at, payload in sensed)
+
+
 def _readings(day: Day, topic: Topic, config: DemoConfig) -> Iterator[Event]:
     sensor_type = topic.parts[2]
     rng = _rng(config, sensor_type)
@@ -275,5 +292,5 @@ def _body(message: Message, began: datetime, device: str) -> dict[str, Any]:
         "device_id": device,
         "message_id": str(message.message_id(began)),
         "timestamp": message.timestamp(began),
-        **message.payload,
+        **{name: senses.on(began, value) for name, value in message.payload.items()},
     }

@@ -4,7 +4,7 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +17,9 @@ EARTH_RADIUS_M: Final = 6_371_000.0
 _JUMP_M: Final = 1_000.0
 _BREAK_S: Final = 3_600.0
 _LEAST_POINTS: Final = 20
+_PAUSE_M: Final = 60.0
+_PAUSE_S: Final = 600.0
+_STEP_S: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,38 @@ def straight(a: Point, b: Point, metres_per_second: float, name: str = "transfer
     seconds = max(1.0, distance_m(a, b) / metres_per_second)
     ends = (Point(0.0, a.latitude, a.longitude), Point(seconds, b.latitude, b.longitude))
     return Track(name, ends)
+
+
+def staying(at: Point, seconds: float, name: str) -> Track:
+    """Nowhere for so long."""
+    return Track(name, (replace(at, at=0.0), replace(at, at=seconds)))
+
+
+def pauses(track: Track) -> Iterator[tuple[float, float, Point]]:
+    """Where someone who moves along `track` stays within `_PAUSE_M` for `_PAUSE_S` or longer: start, end, middle.
+
+    One that begins soon after the last has ended, and near it, is the same pause.
+    """
+    found: list[tuple[float, float, Point]] = []
+    for start, end, at in _still(track):
+        if found and start - found[-1][1] < _PAUSE_S / 2 and distance_m(found[-1][2], at) < 2 * _PAUSE_M:
+            found[-1] = (found[-1][0], end, found[-1][2])
+        else:
+            found.append((start, end, at))
+    return iter(found)
+
+
+def _still(track: Track) -> Iterator[tuple[float, float, Point]]:
+    steps = [track.at(float(second)) for second in range(0, int(track.seconds) + 1, _STEP_S)]
+    first = 0
+    while first < len(steps):
+        last = first
+        while last + 1 < len(steps) and distance_m(steps[first], steps[last + 1]) <= _PAUSE_M:
+            last += 1
+        if steps[last].at - steps[first].at >= _PAUSE_S:
+            yield steps[first].at, steps[last].at, steps[(first + last) // 2]
+            first = last
+        first += 1
 
 
 def reversed_track(track: Track) -> Track:

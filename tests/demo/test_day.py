@@ -129,5 +129,5 @@ def test_real_tracks() -> None:
     tracks = read_tracks(folder)
     assert [t.name for t in tracks] == ["hike", "drive"]
     day = plan_day(86_400, tracks, random.Random(1))
-    assert [p.name for p in day.places] == ["Demo home", "Demo trailhead"]
+    assert [p.name for p in day.places] == ["Demo home", "Demo office", "Demo trailhead"]
     assert {a.track.name for a in day.activities} >= {"hike", "drive", "walk", "home"}
