@@ -43,7 +43,6 @@ CREATE TABLE motion_classification_activity (
     window_end         timestamptz NOT NULL,
     activity           text        NOT NULL,
     confidence         float8      NOT NULL,
-    speed_mps          float8,
     run_id             text,
     computed_at        timestamptz NOT NULL DEFAULT now(),
     superseded_at      timestamptz,

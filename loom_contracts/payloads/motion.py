@@ -33,6 +33,3 @@ class ActivityClassification(DerivedMessage):
         description="The likeliest activity; unknown where the window and its surroundings say too little."
     )
     confidence: Share = Field(description="How sure the classifier is of it, in tenths.")
-    speed_mps: float | None = Field(
-        None, ge=0.0, description="Speed over ground by GPS near in time, metres per second; null where there is none."
-    )

@@ -24,7 +24,6 @@ ACTIVITY_CLASSIFIED: Final = Topic(
         window_end="2026-01-15T08:30:05.000000Z",
         activity="walking",
         confidence=0.9,
-        speed_mps=1.4,
     ),
     producers=("activity-classifier",),
     scope=("timestamp", "device_id"),
