@@ -40,7 +40,9 @@ from loom_contracts.topics.task import URL_INGEST
 from loom_models.landing import landing_stage
 from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
+from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
 from loom_models.stages.georegion import GEOREGION_DETECTOR
+from loom_models.stages.motion_detector import MOTION_DETECTOR
 from loom_models.stages.vad_filtered import SILERO_VAD
 
 Priority = Literal["critical", "high", "medium", "low"]
@@ -75,9 +77,9 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "motion-classification",
         "medium",
-        "Motion, and its features over windows of time.",
+        "Motion: when it begins and ends, and what the person does.",
         50.0,
-        (landing_stage(ACCELEROMETER_RAW), ACCELEROMETER_WINDOW),
+        (landing_stage(ACCELEROMETER_RAW), ACCELEROMETER_WINDOW, MOTION_DETECTOR, ACTIVITY_CLASSIFIER),
     ),
     Flow(
         "power-state",
