@@ -41,6 +41,8 @@ from loom_models.landing import landing_stage
 from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
+from loom_models.stages.business import BUSINESS_MATCHER
+from loom_models.stages.geocoder import GEOCODER
 from loom_models.stages.georegion import GEOREGION_DETECTOR
 from loom_models.stages.motion_detector import MOTION_DETECTOR
 from loom_models.stages.vad_filtered import SILERO_VAD
@@ -72,7 +74,7 @@ FLOWS: Final[tuple[Flow, ...]] = (
         "high",
         "Positions, and the saved places that they lie in.",
         0.1,
-        (landing_stage(GPS_RAW), GEOREGION_DETECTOR),
+        (landing_stage(GPS_RAW), GEOREGION_DETECTOR, GEOCODER, BUSINESS_MATCHER),
     ),
     Flow(
         "motion-classification",

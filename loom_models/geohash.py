@@ -38,6 +38,12 @@ def cells(latitude: pl.Series, longitude: pl.Series, characters: int) -> pl.Seri
     return found if known.all() else found.zip_with(pl.Series(known), pl.Series([None], dtype=pl.String))
 
 
+def middles(latitude: pl.Expr, longitude: pl.Expr, characters: int) -> tuple[pl.Expr, pl.Expr]:
+    """Latitude and longitude of the middle of the cell of each position; degrees."""
+    bits = 5 * characters
+    return _middle(latitude, 90.0, bits // 2), _middle(longitude, 180.0, bits - bits // 2)
+
+
 def centre(cell: str) -> tuple[float, float]:
     """Latitude and longitude (degrees) of the middle of `cell`; raises ValueError when it is no geohash."""
     south, north, west, east = -90.0, 90.0, -180.0, 180.0
@@ -66,3 +72,9 @@ def _spread(number: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     for shift, mask in _SPREAD:
         number = (number | (number << np.uint64(shift))) & np.uint64(mask)
     return number
+
+
+def _middle(degrees: pl.Expr, reach: float, bits: int) -> pl.Expr:
+    count = 1 << bits
+    step = ((degrees + reach) / (2 * reach) * count).floor().clip(0, count - 1)
+    return (step + 0.5) / count * (2 * reach) - reach

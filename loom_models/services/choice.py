@@ -55,7 +55,7 @@ class Choice:
             raise ChoiceError(f"{self.name} needs a key: set LOOM_BUSINESS_FINDER_KEY")
         if known.asks_for_contact and self.public and not self.contact:
             raise ChoiceError(
-                f"{self.host} wants to know who asks: set LOOM_LOOKUP_CONTACT to your e-mail address or web page, which "
+                f"{self.host} wants to know who asks: set LOOM_LOOKUP_CONTACT to your e-mail address or web page; it "
                 "is sent with each request"
             )
 

@@ -1,4 +1,4 @@
-"""A polite HTTP client: it says who it is, keeps its distance, gives up in time, and takes nothing but JSON for JSON."""
+"""A polite HTTP client: it says who it is, keeps its distance, gives up in time, and takes nothing but JSON."""
 
 import json
 import time

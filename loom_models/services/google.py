@@ -1,5 +1,6 @@
-"""Businesses by Google's Places API (New), with a key
-(https://developers.google.com/maps/documentation/places/web-service/nearby-search). It names the twenty nearest at most.
+"""Businesses by Google's Places API (New), with a key; it names the twenty nearest at most.
+
+https://developers.google.com/maps/documentation/places/web-service/nearby-search
 """
 
 from collections.abc import Mapping, Sequence
