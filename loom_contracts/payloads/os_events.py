@@ -51,13 +51,38 @@ class NotificationEvent(Message):
 
 
 class EnrichedAppEvent(DerivedMessage):
-    """An application's event with its category and the session that it belongs to."""
+    """An application's event with its category and the session that it belongs to. Every event has one row."""
 
     app_identifier: Label = Field(description="Package or bundle identifier.")
     app_name: Text | None = Field(None, description="Name that the person sees.")
     event_type: AppEvent = Field(description="What happened.")
     app_category: Label = Field(description="Such as communication, browser, game; unknown where none is known.")
-    session_id: UUID | None = Field(None, description="Same for all events of one session in the foreground.")
+    session_id: UUID | None = Field(None, description="The session in front that it begins, goes on in, or ends.")
     session_started_at: AwareDatetime | None = Field(None, description="When that session began, UTC.")
-    session_duration_seconds: float | None = Field(None, ge=0.0, description="How long it has lasted, seconds.")
-    previous_app_identifier: Label | None = Field(None, description="The application in front before.")
+    session_duration_seconds: float | None = Field(None, ge=0.0, description="From then to this event, seconds.")
+    previous_app_identifier: Label | None = Field(
+        None, description="The application that was in front just before; null when none was."
+    )
+
+
+class AppSession(DerivedMessage):
+    """A stretch of time with one application in front; `timestamp` is when it begins.
+
+    It lasts until the application's own `background`, `terminate` or `crash`, until another one comes to the front
+    (`other_app`), or until the screen goes off or is locked. Where nobody saw an end (`timeout`), it ends with the last
+    sign of it, so its duration is the least that it can have been.
+    """
+
+    session_id: UUID = Field(description="Stays the same when the session is amended.")
+    app_identifier: Label = Field(description="Package or bundle identifier.")
+    app_name: Text | None = Field(None, description="Name that the person sees.")
+    app_category: Label = Field(description="Such as communication, browser, game; unknown where none is known.")
+    is_open: bool = Field(description="Whether it goes on.")
+    started_by: Literal["launch", "foreground", "duration"] = Field(
+        description="What says that it began; duration: only its end was seen, which says how long it had lasted."
+    )
+    ended_at: AwareDatetime | None = Field(None, description="When it ended, UTC; null while it goes on.")
+    ended_by: (
+        Literal["background", "terminate", "crash", "other_app", "screen_off", "device_lock", "timeout"] | None
+    ) = Field(None, description="What ended it; null while it goes on.")
+    duration_seconds: float | None = Field(None, ge=0.0, description="How long it was in front, seconds.")

@@ -1,10 +1,10 @@
 """What runs on a device, and what the device is. Shapes: integration guide."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, StringConstraints
 
-from loom_contracts.message import Message
+from loom_contracts.message import DerivedMessage, Message
 from loom_contracts.payloads.common import Count, JsonObject, Label, Part, Text
 
 Pid = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -65,6 +65,28 @@ class AndroidUsage(Message):
     aggregation_period_start: AwareDatetime | None = Field(None, description="When that time begins, UTC.")
     aggregation_period_end: AwareDatetime | None = Field(None, description="When it ends, UTC.")
     usage_stats: list[AppUsage] = Field(description="The applications that were used.")
+
+
+class ReconciledUsage(DerivedMessage):
+    """One application's use over a stretch of time, by Android's UsageStats and by the events of the same time.
+
+    `timestamp` is when the statistics were read. Readings of one stretch follow each other: of those with the same
+    `period_start` the last one says most.
+    """
+
+    app_identifier: Label = Field(description="Package name.")
+    app_name: Text | None = Field(None, description="Name that the person sees.")
+    app_category: Label = Field(description="Such as communication, browser, game; unknown where none is known.")
+    period_start: AwareDatetime = Field(description="When the stretch begins, UTC.")
+    period_end: AwareDatetime = Field(description="When it ends, no later than it was read, UTC.")
+    usage_seconds: float | None = Field(None, ge=0.0, description="In front, by UsageStats; null where they lack it.")
+    events_seconds: float = Field(ge=0.0, description="In front, by the sessions of its events.")
+    believed: Literal["usage", "events"] = Field(description="Which of the two is right.")
+    reason: Literal["agree", "differ", "no_events", "no_usage", "usage_impossible"] = Field(
+        description="Why; agree: less than a minute or a tenth apart."
+    )
+    seconds: float = Field(ge=0.0, description="The one that is believed.")
+    launch_count: Count | None = Field(None, description="How often it was started, by UsageStats.")
 
 
 class Unrecognized(Message):

@@ -5,9 +5,16 @@ from typing import Final
 
 from loom_contracts.payloads.image import CameraImage, ScreenKeyframe
 from loom_contracts.payloads.network import BluetoothScan, WifiState
-from loom_contracts.payloads.system import AndroidApps, AndroidUsage, DeviceMetadata, MacosApps, Unrecognized
+from loom_contracts.payloads.system import (
+    AndroidApps,
+    AndroidUsage,
+    DeviceMetadata,
+    MacosApps,
+    ReconciledUsage,
+    Unrecognized,
+)
 from loom_contracts.topic import Topic
-from loom_contracts.topics.examples import PNG, message
+from loom_contracts.topics.examples import PNG, derived, message
 
 CAMERA_RAW: Final = Topic(
     "device.image.camera.raw",
@@ -102,7 +109,28 @@ APPS_ANDROID_USAGE_RAW: Final = Topic(
             }
         ],
     ),
-    consumers=("landing-device-system-apps-android-usage-raw",),
+    consumers=("landing-device-system-apps-android-usage-raw", "app-usage-reconciler"),
+)
+APPS_ANDROID_USAGE_RECONCILED: Final = Topic(
+    "device.system.apps.android.usage.reconciled",
+    ReconciledUsage,
+    "How long applications were in front, by UsageStats and by events, and which of the two is believed.",
+    derived(
+        "app-usage-reconciler",
+        app_identifier="com.android.chrome",
+        app_name="Chrome",
+        app_category="browser",
+        period_start="2026-01-15T07:30:00.000000Z",
+        period_end="2026-01-15T08:30:00.000000Z",
+        usage_seconds=754.0,
+        events_seconds=312.5,
+        believed="usage",
+        reason="differ",
+        seconds=754.0,
+        launch_count=5,
+    ),
+    producers=("app-usage-reconciler",),
+    scope=("timestamp", "device_id", "source_message_id"),
 )
 METADATA_RAW: Final = Topic(
     "device.metadata.raw",

@@ -2,7 +2,13 @@
 
 from typing import Final
 
-from loom_contracts.payloads.os_events import AppLifecycleEvent, EnrichedAppEvent, NotificationEvent, SystemEvent
+from loom_contracts.payloads.os_events import (
+    AppLifecycleEvent,
+    AppSession,
+    EnrichedAppEvent,
+    NotificationEvent,
+    SystemEvent,
+)
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import derived, message
 
@@ -17,7 +23,7 @@ APP_LIFECYCLE_RAW: Final = Topic(
         duration_seconds=93.5,
         metadata={"reason": "home_pressed"},
     ),
-    consumers=("landing-os-events-app_lifecycle-raw", "app-enrichment"),
+    consumers=("landing-os-events-app_lifecycle-raw", "app-enrichment", "app-sessions"),
 )
 SYSTEM_EVENTS_RAW: Final = Topic(
     "os.events.system.raw",
@@ -58,5 +64,25 @@ APP_LIFECYCLE_ENRICHED: Final = Topic(
         previous_app_identifier="com.example.chat",
     ),
     producers=("app-enrichment",),
-    scope=("timestamp", "source_message_id"),
+    scope=("timestamp", "device_id", "source_message_id"),
+)
+APP_SESSION_DETECTED: Final = Topic(
+    "os.events.app_session.detected",
+    AppSession,
+    "Stretches of time with one application in front.",
+    derived(
+        "app-sessions",
+        timestamp="2026-01-15T08:28:26.500000Z",
+        session_id="b1f8a6e2-5c0d-4d0e-9f6b-7a1b2c3d4e5f",
+        app_identifier="com.android.chrome",
+        app_name="Chrome",
+        app_category="browser",
+        is_open=False,
+        started_by="foreground",
+        ended_at="2026-01-15T08:30:00.000000Z",
+        ended_by="background",
+        duration_seconds=93.5,
+    ),
+    producers=("app-sessions",),
+    scope=("timestamp", "device_id", "session_id"),
 )

@@ -59,9 +59,15 @@ DERIVED: Final[tuple[Topic, ...]] = (
     device.POWER_ENRICHED,
     device.CHARGING_DETECTED,
     device.POWER_PATTERNS,
+    os_events.APP_LIFECYCLE_ENRICHED,
+    os_events.APP_SESSION_DETECTED,
+    device_system.APPS_ANDROID_USAGE_RECONCILED,
     location.GEOREGION_DETECTED,
     location.ADDRESS_GEOCODED,
     location.BUSINESS_IDENTIFIED,
+    location.GPS_CLEANED,
+    location.VISIT_DETECTED,
+    location.TRIP_DETECTED,
     media.VAD_FILTERED,
     motion.SIGNIFICANT_MOTION,
     motion.ACTIVITY_CLASSIFIED,
@@ -69,7 +75,6 @@ DERIVED: Final[tuple[Topic, ...]] = (
 """Topics that a stage fills and that have a table."""
 
 DECLARED: Final[tuple[Topic, ...]] = (
-    os_events.APP_LIFECYCLE_ENRICHED,
     external.TWITTER_LIKED_RAW,
     external.CALENDAR_EVENTS_RAW,
     external.CALENDAR_RAW,

@@ -50,6 +50,10 @@ _REVISIONS: Final = """
 SELECT setval('georegion_revisions', greatest(max(g.revision), max(s.last_value)))
 FROM georegions AS g, georegion_revisions AS s HAVING count(*) > 0
 """
+_CATEGORY_REVISIONS: Final = """
+SELECT setval('app_category_revisions', greatest(max(c.revision), max(s.last_value)))
+FROM app_categories AS c, app_category_revisions AS s HAVING count(*) > 0
+"""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ def load(
                 done.erased += rows.left_out
                 progress(table.name, done.new[table.name] + done.known[table.name], 0)
         connection.execute(_REVISIONS)
+        connection.execute(_CATEGORY_REVISIONS)
     with _connected(database_url) as connection:
         # hours of what outlived its rows can only be counted from the minutes
         if outlived := [t.rolled_up for t in TABLES if t.rolled_up is not None and done.new.get(t.name)]:
@@ -203,6 +208,8 @@ def _file(connection: Connection, table: Exported, rows: ParquetRows, of_day: st
             return frozen.take(connection, table, rows)
         if moved:
             staging.move_refs(connection, table)
+        if table.whole_days:
+            staging.leave_out_known_days(connection, table)
         staging.settle(connection, table)
         new = staging.insert(connection, table, rows.columns, day)
         if new and day is not None:

@@ -17,12 +17,19 @@ from loom_contracts.topics.device import (
     POWER_PATTERNS,
     TEMPERATURE_RAW,
 )
-from loom_contracts.topics.device_system import CAMERA_RAW, SCREEN_RAW
+from loom_contracts.topics.device_system import APPS_ANDROID_USAGE_RECONCILED, CAMERA_RAW, SCREEN_RAW
 from loom_contracts.topics.digital import WEB_ANALYTICS_RAW
-from loom_contracts.topics.location import ADDRESS_GEOCODED, BUSINESS_IDENTIFIED, GEOREGION_DETECTED
+from loom_contracts.topics.location import (
+    ADDRESS_GEOCODED,
+    BUSINESS_IDENTIFIED,
+    GEOREGION_DETECTED,
+    GPS_CLEANED,
+    TRIP_DETECTED,
+    VISIT_DETECTED,
+)
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
-from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW
+from loom_contracts.topics.os_events import APP_LIFECYCLE_ENRICHED, APP_LIFECYCLE_RAW, APP_SESSION_DETECTED
 from loom_contracts.topics.phone import TRIP_RAW, VISIT_RAW, WORKOUT_RAW
 from loom_contracts.topics.region import REGION_TRANSITION_RAW, REGION_WAYPOINT_RAW
 from loom_contracts.topics.registry import DERIVED, LANDED
@@ -48,6 +55,9 @@ NO_SENSORS = {
     REGION_TRANSITION_RAW,
     REGION_WAYPOINT_RAW,
     APP_LIFECYCLE_RAW,
+    APP_LIFECYCLE_ENRICHED,
+    APP_SESSION_DETECTED,
+    APPS_ANDROID_USAGE_RECONCILED,
     WEB_ANALYTICS_RAW,
     ACTIVITYWATCH_RAW,
     URL_INGEST,
@@ -56,6 +66,9 @@ NO_SENSORS = {
     GEOREGION_DETECTED,
     ADDRESS_GEOCODED,
     BUSINESS_IDENTIFIED,
+    GPS_CLEANED,
+    VISIT_DETECTED,
+    TRIP_DETECTED,
     VAD_FILTERED,
     SIGNIFICANT_MOTION,
     ACTIVITY_CLASSIFIED,
