@@ -3,6 +3,7 @@
 from typing import Final
 
 from loom_contracts.payloads.location import GeocodedAddress, GeoregionPresence, IdentifiedBusiness
+from loom_contracts.payloads.visits import CleanedFix, Trip, Visit
 from loom_contracts.topic import Topic
 from loom_contracts.topics.examples import derived
 
@@ -72,4 +73,53 @@ BUSINESS_IDENTIFIED: Final = Topic(
     ),
     producers=("business-matcher",),
     scope=("timestamp", "source_message_id"),
+)
+GPS_CLEANED: Final = Topic(
+    "location.gps.cleaned",
+    CleanedFix,
+    "Which positions can be believed, and why the others cannot.",
+    derived("gps-cleaner", latitude=0.0, longitude=0.0, accepted=False, reason="null_island"),
+    producers=("gps-cleaner",),
+    scope=("timestamp", "source_message_id"),
+)
+VISIT_DETECTED: Final = Topic(
+    "location.visit.detected",
+    Visit,
+    "Stays at places, saved or not.",
+    derived(
+        "visit-detector",
+        ended_at="2026-01-15T17:05:00.000000Z",
+        is_open=False,
+        duration_seconds=30_900.0,
+        latitude=37.7749,
+        longitude=-122.4194,
+        radius_m=12.5,
+        place_id="3d0ba1c4-9a4e-4d64-8d57-6a3d6e7e2a01",
+        region_id="3d0ba1c4-9a4e-4d64-8d57-6a3d6e7e2a01",
+        region_name="Office",
+        region_kind="work",
+    ),
+    producers=("visit-detector",),
+    scope=("timestamp", "device_id"),
+)
+TRIP_DETECTED: Final = Topic(
+    "location.trip.detected",
+    Trip,
+    "Ways between visits: how, how far, how long.",
+    derived(
+        "visit-detector",
+        ended_at="2026-01-15T08:52:00.000000Z",
+        is_open=False,
+        duration_seconds=1_320.0,
+        distance_m=6_410.0,
+        mode="cycling",
+        confidence=0.94,
+        origin_place_id="7a2e5b63-1f1e-4b8c-8e1f-3e5d4c9c7f21",
+        origin_name="Home",
+        destination_place_id="3d0ba1c4-9a4e-4d64-8d57-6a3d6e7e2a01",
+        destination_name="Office",
+        path="_p~iF~ps|U_ulLnnqC_mqNvxq`@",
+    ),
+    producers=("visit-detector",),
+    scope=("timestamp", "device_id"),
 )

@@ -12,6 +12,8 @@ from loom_contracts.topics.registry import LANDED
 from loom_models.speech import restore
 from loom_models.stages.vad_filtered import STAGE_NAME as SILERO
 from loom_platform.blobs import destroy_key
+from loom_platform.days.catalogue import DATASETS
+from loom_platform.days.compute import compute_day
 from loom_platform.erasure import ledger
 from loom_platform.erasure.scope import END, Erasure
 from loom_platform.orchestration import places_visited
@@ -87,6 +89,11 @@ OTHERS: Final[tuple[Other, ...]] = (
         "last_event = NULL",
     ),
     Other("activitywatch_buckets", f"{_MINE} AND created_at <= %(asked_at)s", "forget"),
+    Other(
+        "learned_places",
+        f"{_MINE} AND learned_at <= %(asked_at)s AND first_visit_at >= %(first)s AND first_visit_at < %(after)s",
+        "always",
+    ),
     # a cell tells where someone was, until no row is left that it was asked for
     Other("lookups", f"asked_at <= %(asked_at)s AND {_UNUSED}", "always"),
 )
@@ -121,10 +128,11 @@ _PROGRESS: Final = f"""
 DELETE FROM recompute_progress WHERE {_MINE} AND started_at <= %(asked_at)s
   AND day >= (%(first)s AT TIME ZONE 'UTC')::date AND day <= (%(after)s AT TIME ZONE 'UTC')::date
 """
+# A stay of the day before may go on into the first day; a person's own day lies within three of UTC.
 _DAYS: Final = """
-SELECT day FROM places_visited WHERE (%(all)s OR device_ids && %(devices)s)
-  AND day <= (%(after)s AT TIME ZONE 'UTC')::date AND day >= (%(first)s AT TIME ZONE 'UTC')::date - 1
-GROUP BY day ORDER BY day
+SELECT day FROM {table} WHERE (%(all)s OR device_ids && %(devices)s)
+  AND day <= (%(after)s AT TIME ZONE 'UTC')::date + {ahead} AND day >= (%(first)s AT TIME ZONE 'UTC')::date - 1
+GROUP BY day
 """
 
 
@@ -183,12 +191,20 @@ def letters(connection: Connection, erasure: Erasure) -> Iterator[tuple[str, str
 
 
 def erase_places(connection: Connection, erasure: Erasure, progress: Callable[[str, int], None]) -> int:
-    """Compute again the days of places_visited that the devices had a share in; how many days."""
-    days: list[date] = [row[0] for row in connection.execute(_DAYS.encode(), erasure.values).fetchall()]
-    for number, day in enumerate(days):
+    """Compute again the days of every dataset that the devices had a share in; how many days."""
+    done = 0
+    for day in _days(connection, erasure, [places_visited.TABLE], 0):
         places_visited.compute_day(connection, day, f"erasure-{erasure.id}")
-        progress(places_visited.TABLE, number + 1)
-    return len(days)
+        progress(places_visited.TABLE, done := done + 1)
+    for day in _days(connection, erasure, [d.table for d in DATASETS], 1):
+        compute_day(connection, day, f"erasure-{erasure.id}", None, whatever_is_left=True)
+        progress("day_timeline", done := done + 1)
+    return done
+
+
+def _days(connection: Connection, erasure: Erasure, tables: list[str], ahead: int) -> list[date]:
+    query = " UNION ".join(_DAYS.format(table=table, ahead=ahead) for table in tables) + " ORDER BY day"
+    return [row[0] for row in connection.execute(query.encode(), erasure.values).fetchall()]
 
 
 def count(connection: Connection, erasure: Erasure) -> dict[str, int]:
@@ -207,9 +223,10 @@ def count(connection: Connection, erasure: Erasure) -> dict[str, int]:
     )
     if erasure.scope.whole:
         found["device_keys"] = len(connection.execute(_OLD_KEYS.encode(), values).fetchall())
-        query = "SELECT count(*) FROM places_visited WHERE device_ids && %(devices)s AND computed_at <= %(asked_at)s"
-        row = connection.execute(query.encode(), values).fetchone()
-        found["places_visited"] = int(row[0]) if row else 0
+        for table in (places_visited.TABLE, *(d.table for d in DATASETS)):
+            query = f"SELECT count(*) FROM {table} WHERE device_ids && %(devices)s AND computed_at <= %(asked_at)s"
+            row = connection.execute(query.encode(), values).fetchone()
+            found[table] = int(row[0]) if row else 0
     return found
 
 

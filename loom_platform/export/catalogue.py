@@ -10,6 +10,8 @@ from loom_contracts.rollups import ROLLUPS, Rollup
 from loom_contracts.table import Table
 from loom_contracts.topic import Topic
 from loom_contracts.topics.registry import DERIVED, LANDED
+from loom_platform.days.catalogue import DATASETS
+from loom_platform.days.dataset import Dataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Exported:
     (text[]); None where rows have no such thing, and then no choice leaves any of them out. `topic` is the topic whose
     rows it holds, in a file for each UTC day of `timestamp`; `bodies` are its columns that refer to object storage.
     `only` is a condition that always holds; `only_asked` tables are not in an export unless they are asked for.
-    `rolled_up` is the table whose roll-up it is.
+    `rolled_up` is the table whose roll-up it is. A day of `whole_days` is imported as a whole or not at all.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Exported:
     only: str | None = None
     only_asked: bool = False
     rolled_up: str | None = None
+    whole_days: bool = False
 
     @property
     def table(self) -> Table | None:
@@ -70,6 +73,20 @@ def _frozen(rollup: Rollup) -> Exported:
     )
 
 
+def _of_days(dataset: Dataset) -> Exported:
+    topics = ", ".join(f"'{t.name}'" for t in dataset.topics)
+    return Exported(
+        dataset.table,
+        ("day", *dataset.key),
+        dataset.description,
+        device="device_ids && {}",
+        since="day >= ({}::timestamptz AT TIME ZONE 'UTC')::date",
+        until="day < ({}::timestamptz AT TIME ZONE 'UTC')",
+        topics=f"ARRAY[{topics}] && {{}}" if topics else None,
+        whole_days=True,
+    )
+
+
 AUDIT_LOG: Final = Exported(
     "audit_log",
     ("sequence",),
@@ -82,6 +99,11 @@ STAGE_PROMOTION_LOG: Final = Exported("stage_promotion_log", ("id",), "Every pro
 GEOREGIONS: Final = Exported("georegions", ("id",), "Places that the person saved; deleted_at is set when removed.")
 OWN_PLACES: Final = Exported(
     "own_places", ("id",), "Shops and other places that the person named; deleted_at is set when removed."
+)
+APP_CATEGORIES: Final = Exported(
+    "app_categories",
+    ("pattern",),
+    "Categories that the person gave to applications; deleted_at is set when taken back.",
 )
 ERASURES: Final = Exported(
     "erasures", ("id",), "What the person had erased: which devices and times, when, and the proof."
@@ -121,7 +143,9 @@ TABLES: Final[tuple[Exported, ...]] = (
         device="coalesce(device_id, seen_device_id) = ANY({})",
     ),
     GEOREGIONS,
+    Exported("person_time_zones", ("first_day",), "In which time zone the person says they are, by days."),
     OWN_PLACES,
+    APP_CATEGORIES,
     Exported(
         "activitywatch_buckets",
         ("device_id", "bucket_id"),
@@ -139,6 +163,7 @@ TABLES: Final[tuple[Exported, ...]] = (
         until="day < ({}::timestamptz AT TIME ZONE 'UTC')",
         topics="'location.georegion.detected' = ANY({})",
     ),
+    *(_of_days(dataset) for dataset in DATASETS),
     Exported(
         "processing_errors",
         ("stage", "topic", "partition", "offset"),
@@ -156,6 +181,7 @@ LEFT_BEHIND: Final[dict[str, str]] = {
     "api_keys": "a secret: keys are made anew with `loom keys create`",
     "device_keys": "a secret: bodies are decrypted in an export, and encrypted under new keys by an import",
     "homeassistant_registrations": "secrets: the app registers again",
+    "learned_places": "learned again from the visits, when they are imported",
     "lookup_services": "which services this installation asks",
     "lookups": "what services answered, which is in the rows too",
     "stream_offsets": "where this installation stands in its own Kafka",
