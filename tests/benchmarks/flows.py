@@ -1,0 +1,165 @@
+"""The five flows together: what they find in simulated days, and what they cost at ten times the documented rates.
+
+First ten days of ten devices are played, and what is found is held against what is true. Then the same devices send
+live, while the engine runs in a process of its own, as a stream run does; so each stage has a day behind it that it
+could be slow on. Processor time is that of the engine, the broker and the database.
+"""
+
+import multiprocessing
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+import psycopg
+
+from loom_models.flows import FLOWS
+from loom_models.stage import Stage
+from loom_platform.demo.events import DemoConfig, Truth, make_day
+from loom_platform.stream.api import StageReport, StreamConfig, run_stream
+from loom_platform.topics import create_topics
+from tests.benchmarks.feed import feed
+from tests.benchmarks.harness import Result, Servers
+from tests.demo.finding import KINDS, scores
+from tests.demo.playing import records
+
+PREFIX = "flows"
+DEVICES = 10
+WARM_SECONDS, LIVE_SECONDS, REPORT_SECONDS = 30, 80, 20
+CORES = 2
+TRACKS = Path(__file__).resolve().parents[3] / "shared" / "data" / "gps"
+
+FIVE = tuple(flow for flow in FLOWS if flow.name != "audio-processing" and any(not s.landing for s in flow.stages))
+
+
+def run(servers: Servers) -> list[Result]:
+    """Play, look, then live."""
+    stages = list({stage.name: stage for flow in FIVE for stage in flow.stages}.values())
+    create_topics(servers.bootstrap_servers, prefix=PREFIX, partitions=2, stages=[s.name for s in stages])
+    names = [f"bench-flows-{n}" for n in range(DEVICES)]
+    with servers.database() as url:
+        results = _days(servers, url, stages, names)
+        return results + _live(servers, url, names)
+
+
+def _days(servers: Servers, url: str, stages: Sequence[Stage], names: Sequence[str]) -> list[Result]:
+    """A day of each device, with another seed; every second one goes along the real tracks."""
+    began = datetime.now(UTC) - timedelta(hours=27)
+    topics = {s.source for s in stages if s.landing}
+    days: list[tuple[str, Truth]] = []
+    sent = 0
+    for number, name in enumerate(names):
+        folder = TRACKS if number % 2 else None
+        config = DemoConfig(seconds=86_400, rate=0.01, device=name, seed=number, audio=False, gps_folder=folder)
+        truth, events = make_day(config)
+        by_topic: dict[str, list[bytes]] = defaultdict(list)
+        for topic, value in records(events, began, config, topics):
+            by_topic[topic.on_broker(PREFIX)].append(value)
+        for topic_name, values in by_topic.items():
+            sent += servers.fill(topic_name, iter(values), name)
+        days.append((name, truth))
+    config_ = _config(servers.bootstrap_servers, url)
+    started = time.perf_counter()
+    run_stream(stages, config_, on_report=lambda _: None, stop=threading.Event())
+    seconds = time.perf_counter() - started - config_.idle_timeout.total_seconds()
+    with psycopg.connect(url, autocommit=True) as connection:
+        told = scores(connection, days, began)
+    results = [Result("five flows: days of all sensors but sound, played", sent / seconds, "records/s")]
+    for kind in KINDS:
+        found = told[kind]
+        note = f"{found.true} in truth, {found.found} found, {found.agreed} agree, in {len(days)} days"
+        results.append(Result(f"simulated days: {kind}", found.f1, "F1", 0.95, note=note))
+    return results
+
+
+def _config(bootstrap_servers: str, url: str) -> StreamConfig:
+    return StreamConfig(
+        url,
+        bootstrap_servers,
+        PREFIX,
+        idle_timeout=timedelta(seconds=6),
+        max_duration=timedelta(minutes=10),
+        report_interval=timedelta(seconds=REPORT_SECONDS),
+    )
+
+
+def _engine(bootstrap_servers: str, url: str, pipe: Connection) -> None:
+    """The process of the stream run; tells its reports when it is asked to end."""
+    stages = list({stage.name: stage for flow in FIVE for stage in flow.stages}.values())
+    stop = threading.Event()
+    told: list[tuple[str, float, int, int, float]] = []
+
+    def on_report(report: StageReport) -> None:
+        if report.latency_p99_seconds is not None:
+            entry = (report.stage, report.latency_p99_seconds, report.records, report.dead_letters, time.time())
+            told.append(entry)
+
+    def wait() -> None:
+        pipe.recv()
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    run_stream(stages, _config(bootstrap_servers, url), on_report=on_report, stop=stop)
+    pipe.send(told)
+
+
+def _live(servers: Servers, url: str, names: list[str]) -> list[Result]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_engine, args=(servers.bootstrap_servers, url, there), daemon=True)
+    process.start()
+    feeder = context.Process(
+        target=feed, args=(servers.bootstrap_servers, PREFIX, names, WARM_SECONDS + LIVE_SECONDS), daemon=True
+    )
+    feeder.start()
+    time.sleep(WARM_SECONDS)
+    since, measured = time.time(), time.perf_counter()
+    before = _used(feeder.pid)
+    feeder.join(LIVE_SECONDS + 60)
+    elapsed, after = time.perf_counter() - measured, _used(None)
+    used = {who: after[who] - before.get(who, 0.0) for who in after}
+    here.send("stop")
+    told = here.recv() if here.poll(60) else []
+    process.join(30)
+    by_stage: dict[str, list[tuple[float, int, int]]] = defaultdict(list)
+    for stage, p99, count, letters, at in told:
+        # A report that began before the measurement does not count.
+        if at > since + REPORT_SECONDS:
+            by_stage[stage].append((p99, count, letters))
+    results = [
+        Result(
+            "five flows at 10x, live: processor",
+            100 * sum(used.values()) / elapsed / CORES,
+            "% of 2 cores",
+            50,
+            "at most",
+            ", ".join(f"{who} {100 * seconds / elapsed / CORES:.1f}" for who, seconds in sorted(used.items())),
+        )
+    ]
+    policies = {s.name: s.policy for flow in FIVE for s in flow.stages}
+    for stage, reports in sorted(by_stage.items()):
+        sla = policies[stage].sla.total_seconds()
+        letters = sum(r[2] for r in reports)
+        note = f"{sum(r[1] for r in reports)} records, the worst {REPORT_SECONDS} s; SLA {sla:g} s" + (
+            f"; {letters} dead letters" if letters else ""
+        )
+        worst = max(r[0] for r in reports)
+        results.append(Result(f"{stage}: p99 at 10x", worst, "s", min(1.0, sla), "at most", note))
+    return results
+
+
+def _used(but: int | None) -> dict[str, float]:
+    """Processor seconds so far of every process that was started here, but for that one."""
+    total: dict[str, float] = defaultdict(float)
+    for child in psutil.Process().children(recursive=True):
+        if child.pid == but:
+            continue
+        with suppress(psutil.NoSuchProcess):
+            who = {"java": "broker", "postgres": "database"}.get(child.name(), "engine")
+            total[who] += sum(child.cpu_times()[:4])
+    return total
