@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 from loom_platform.demo.day import Day, Place, Stay
 from loom_platform.demo.events import Truth
 from loom_platform.demo.senses import moment as _time
 from loom_platform.demo.tracks import distance_m
+
+VISIT_S: Final = 300.0
+"""A stay of so long is a visit."""
 
 
 def truth_document(truth: Truth, began: datetime) -> dict[str, Any]:
@@ -25,7 +28,7 @@ def truth_document(truth: Truth, began: datetime) -> dict[str, Any]:
         "ended": _time(began, truth.day.seconds),
         "activities": [span(a.start, a.end, kind=a.kind, track=a.track.name) for a in truth.day.activities],
         "visits": [
-            span(s.start, s.end, place=s.place, latitude=s.latitude, longitude=s.longitude) for s in truth.stays
+            span(s.start, s.end, place=s.place, latitude=s.latitude, longitude=s.longitude) for s in visits(truth)
         ],
         "trips": [span(a, b, modes=modes, distance_m=round(metres)) for a, b, modes, metres in trips(truth)],
         "app_sessions": [
@@ -40,9 +43,14 @@ def truth_document(truth: Truth, began: datetime) -> dict[str, Any]:
     }
 
 
+def visits(truth: Truth) -> Iterator[Stay]:
+    """The stays that are long enough to be visits."""
+    return (stay for stay in truth.stays if stay.end - stay.start >= VISIT_S)
+
+
 def trips(truth: Truth) -> Iterator[tuple[float, float, list[str], float]]:
-    """The ways between two stays: start, end, how the person moved (in order), and how far, metres."""
-    for before, after in pairwise(truth.stays):
+    """The ways between two visits: start, end, how the person moved (in order), and how far, metres."""
+    for before, after in pairwise(visits(truth)):
         kinds: list[str] = [
             a.kind for a in truth.day.activities if a.moving and a.start < after.start and a.end > before.end
         ]

@@ -6,7 +6,7 @@ from typing import Any
 
 from loom_contracts.topic import Topic
 from loom_platform.demo.events import DemoConfig, Event, Truth
-from loom_platform.demo.truth import trips
+from loom_platform.demo.truth import trips, visits
 from tests.demo.score import Stretch
 
 
@@ -26,7 +26,7 @@ def records(
 
 def true_visits(truth: Truth) -> list[Stretch]:
     """Stays with where they were."""
-    return [Stretch(s.start, s.end, (s.latitude, s.longitude)) for s in truth.stays]
+    return [Stretch(s.start, s.end, (s.latitude, s.longitude)) for s in visits(truth)]
 
 
 def true_trips(truth: Truth) -> list[Stretch]:
