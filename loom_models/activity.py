@@ -39,7 +39,10 @@ _LEAST_SAMPLES: Final = 8
 _CHANCE: Final = 6.0
 """The strongest of eleven frequencies of noise has about this share of the variance, divided by the samples."""
 _LEAST_SHARE: Final = 0.4
-_SHAKE_FLOOR, _SPEED_FLOOR = -3.0, -12.0
+_SHAKE_FLOOR, _SPEED_FLOOR = -3.0, -15.0
+_FAST_MPS: Final = 40.0
+"""Faster says no more than this does."""
+
 _SENSOR_NOISE_MPS2: Final = 0.005
 
 
@@ -60,10 +63,10 @@ class Rule:
 
 _RULES: Final = {
     "still": Rule(0.45, (-3.2, 1.3), (0.04, 0.08), (0.0, 0.4)),
-    "walking": Rule(0.25, (0.85, 0.5), (0.4, 0.25), (1.3, 0.6)),
+    "walking": Rule(0.22, (0.85, 0.5), (0.4, 0.25), (1.3, 0.6)),
     "running": Rule(0.03, (2.1, 0.3), (0.6, 0.25), (3.0, 0.8)),
-    "cycling": Rule(0.02, (0.6, 0.5), (0.15, 0.12), (5.0, 1.7)),
-    "in_vehicle": Rule(0.2, (-0.8, 1.0), (0.05, 0.09), (14.0, 8.0)),
+    "cycling": Rule(0.05, (0.6, 0.5), (0.15, 0.12), (5.0, 1.7)),
+    "in_vehicle": Rule(0.2, (-0.8, 1.0), (0.05, 0.09), (18.0, 12.0)),
 }
 
 
@@ -78,7 +81,7 @@ def scores_of(deviation: Floats, samples: npt.NDArray[np.int64], rhythm: Floats,
     chance = _CHANCE / np.maximum(samples, 2 * _CHANCE)
     beyond = np.where(rhythmic, np.maximum(rhythm - chance, 0.0) / (1.0 - chance), 0.0)
     level = np.log(np.where(heard, deviation, 1.0) + _SENSOR_NOISE_MPS2)
-    speeds = np.where(moved, speed, 0.0)
+    speeds = np.minimum(np.where(moved, speed, 0.0), _FAST_MPS)
     columns = []
     for name in ACTIVITIES:
         rule = _RULES[name]

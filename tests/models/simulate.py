@@ -57,6 +57,12 @@ class Simulation:
                 self.state.pop(device, None)
             else:
                 self.state[device] = state
+        for topic, spans in output.spans.items():
+            given = set(output.rows[topic]["message_id"].to_list()) if topic in output.rows else set()
+            for device, first, last in spans.iter_rows():
+                for old, row in list(self.rows.items()):
+                    if row["device_id"] == device and first <= row["timestamp"] < last and old not in given:
+                        del self.rows[old]
         for topic, frame in output.rows.items():
             missing = {c.name for c in topic.table.columns} - set(frame.columns)
             assert missing == {"stage", "stage_version", "schema_version", "run_id", "computed_at", "superseded_at"}
