@@ -17,6 +17,7 @@ from loom_contracts.topics import (
     media,
     media_image,
     motion,
+    network,
     os_events,
     phone,
     region,
@@ -71,6 +72,7 @@ DERIVED: Final[tuple[Topic, ...]] = (
     media.VAD_FILTERED,
     motion.SIGNIFICANT_MOTION,
     motion.ACTIVITY_CLASSIFIED,
+    *network.NETWORK,
 )
 """Topics that a stage fills and that have a table."""
 

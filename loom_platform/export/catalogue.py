@@ -147,6 +147,9 @@ TABLES: Final[tuple[Exported, ...]] = (
     OWN_PLACES,
     APP_CATEGORIES,
     Exported(
+        "network_categories", ("network",), "What networks are to the person: home, work, public, hotspot, other."
+    ),
+    Exported(
         "activitywatch_buckets",
         ("device_id", "bucket_id"),
         "Buckets of ActivityWatch's watchers.",

@@ -29,6 +29,7 @@ from loom_contracts.topics.location import (
 )
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
+from loom_contracts.topics.network import NETWORK
 from loom_contracts.topics.os_events import APP_LIFECYCLE_ENRICHED, APP_LIFECYCLE_RAW, APP_SESSION_DETECTED
 from loom_contracts.topics.phone import TRIP_RAW, VISIT_RAW, WORKOUT_RAW
 from loom_contracts.topics.region import REGION_TRANSITION_RAW, REGION_WAYPOINT_RAW
@@ -72,6 +73,7 @@ NO_SENSORS = {
     VAD_FILTERED,
     SIGNIFICANT_MOTION,
     ACTIVITY_CLASSIFIED,
+    *NETWORK,
 }
 """Topics with numbers that tell of one thing, such as a trip, rather than being samples of a quantity."""
 
