@@ -3,6 +3,7 @@
 from typing import Final
 
 from loom_contracts.topics.registry import DERIVED, LANDED
+from loom_platform.days.catalogue import DATASETS
 from loom_platform.erasure.others import OTHERS
 
 TREATED: Final[frozenset[str]] = frozenset(
@@ -11,6 +12,7 @@ TREATED: Final[frozenset[str]] = frozenset(
         *(other.table for other in OTHERS),
         "processing_errors",
         "places_visited",
+        *(dataset.table for dataset in DATASETS),
         "stream_state",
         "stream_timers",
         "recompute_progress",
@@ -28,7 +30,10 @@ LEFT: Final[dict[str, str]] = {
     "audit_log": "a chain that nothing can be taken out of: what was done to devices and keys, never what they sent",
     "api_keys": "what the person gave out; `loom keys revoke` ends one",
     "georegions": "places that the person saved",
+    "person_time_zones": "in which time zone the person says they were, by days",
     "own_places": "places that the person named",
+    "app_categories": "what applications are to the person",
+    "network_categories": "what networks are to the person",
     "lookup_services": "which services are asked",
     "stream_offsets": "offsets, of all devices together",
     "stream_leases": "which run holds a stage",

@@ -149,6 +149,12 @@ def move_refs(connection: Connection, table: Exported) -> None:
         )
 
 
+def leave_out_known_days(connection: Connection, table: Exported) -> None:
+    """Remove the staged days that the table has rows of: two halves of a day are no day. Before `insert`."""
+    query = sql.SQL("DELETE FROM {s} AS s USING (SELECT DISTINCT day FROM {t}) AS t WHERE s.day = t.day")
+    connection.execute(query.format(s=sql.Identifier(STAGED), t=sql.Identifier(table.name)))
+
+
 def settle(connection: Connection, table: Exported) -> None:
     """Where the staged rows and the table's answer to the same scope differ, only the newer answer is to stand.
 

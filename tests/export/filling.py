@@ -54,6 +54,7 @@ INSERT INTO client_identities (client, identity, device_id, linked_at, seen_devi
 INSERT INTO georegions (id, name, kind, shape, latitude, longitude, radius_m, revision, created_at, updated_at) VALUES
     ('00000000-0000-4000-8000-000000000001', 'Home', 'home', 'circle', 52.5, 13.4, 80, 41,
      '2026-11-01Z', '2026-11-02Z');
+INSERT INTO network_categories VALUES ('home', 'home', '2026-11-01Z');
 INSERT INTO activitywatch_buckets (device_id, bucket_id, bucket_type, client, hostname, created_at, updated_at) VALUES
     ('laptop_2', 'aw-watcher-window_laptop', 'currentwindow', 'aw-watcher-window', 'laptop',
      '2026-11-01Z', '2026-11-02Z');
@@ -63,6 +64,32 @@ INSERT INTO places_visited (day, region_id, region_name, region_kind, first_seen
      '{phone-001,laptop_2}', '2026-11-20Z'),
     ('2026-11-20', '00000000-0000-4000-8000-000000000001', 'Home', 'home', '2026-11-20Z', '2026-11-20 12:00Z', 60, 1,
      '{laptop_2}', '2026-11-21Z');
+INSERT INTO person_time_zones VALUES ('2026-01-01', NULL, 'Europe/Zurich', '2026-11-01Z');
+INSERT INTO person_days (day, time_zone, source, starts_at, ends_at, hours, device_ids) VALUES
+    ('2026-11-20', 'Europe/Zurich', 'hand', '2026-11-19 23:00Z', '2026-11-20 23:00Z', 24, '{}');
+INSERT INTO visits_daily (day, place_id, place_name, latitude, longitude, first_seen_at, last_seen_at, total_seconds,
+                          visits, device_ids) VALUES
+    ('2026-11-20', '00000000-0000-4000-8000-000000000001', NULL, 52.5, 13.4, '2026-11-20 08:00Z', '2026-11-20 09:00Z', 3600, 1, '{phone-001}');
+INSERT INTO trips_daily (day, mode, trips, distance_m, duration_seconds, first_started_at, last_ended_at, device_ids)
+    VALUES ('2026-11-20', 'walking', 1, 900, 600, '2026-11-20 09:00Z', '2026-11-20 09:10Z', '{phone-001}');
+INSERT INTO activity_minutes_daily (day, activity, minutes, confidence, device_ids) VALUES
+    ('2026-11-20', 'walking', 10, 0.9, '{phone-001}');
+INSERT INTO app_usage_daily (day, app_identifier, app_name, app_category, total_seconds, sessions, first_used_at,
+                             last_used_at, device_ids) VALUES
+    ('2026-11-20', 'org.mail', NULL, 'communication', 60, 1, '2026-11-20 09:00Z', '2026-11-20 09:01Z', '{phone-001}');
+INSERT INTO screen_time_daily (day, total_seconds, pickups, longest_seconds, first_on_at, last_off_at,
+                               seconds_by_device, device_ids) VALUES
+    ('2026-11-20', 60, 1, 60, '2026-11-20 09:00Z', '2026-11-20 09:01Z', '{"phone-001": 60.0}', '{phone-001}');
+INSERT INTO charging_daily (day, device_id, sessions, charging_seconds, gained_percent, first_started_at,
+                            last_ended_at, device_ids) VALUES
+    ('2026-11-20', 'phone-001', 1, 60, NULL, '2026-11-20 09:00Z', '2026-11-20 09:01Z', '{phone-001}');
+INSERT INTO sleep_estimate_daily (day, asleep_at, woke_at, asleep_uncertainty_seconds, woke_uncertainty_seconds,
+                                  sleep_seconds, uncertainty_seconds, interruptions, confidence, evidence, device_ids)
+    VALUES ('2026-11-20', '2026-11-19 22:00Z', '2026-11-20 06:00Z', 2400, 2400, 28800, 3394, 0, 0.8,
+            '{}', '{phone-001}');
+INSERT INTO day_timeline (day, number, started_at, ended_at, time_zone, kind, title, details, message_id, device_ids)
+    VALUES ('2026-11-20', 1, '2026-11-20 08:00Z', '2026-11-20 09:00Z', 'Europe/Zurich', 'visit', 'Home', '{}',
+            '00000000-0000-4000-8000-000000000003', '{phone-001}');
 INSERT INTO processing_errors (stage, topic, partition, "offset", stage_version, error_type, reason, device_id, value,
                                received_at, occurred_at) VALUES
     ('georegion-detector', 'p.device.sensor.gps.raw', 0, 7, '1', 'PoisonError', 'latitude 91', 'phone-001', '\\x00ff7b',

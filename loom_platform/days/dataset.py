@@ -1,0 +1,65 @@
+"""What a dataset of days is: a table with a set of rows for each day, what it reads, and how they are computed."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+import psycopg
+
+from loom_contracts.table import Column
+from loom_contracts.topic import Topic
+from loom_platform.zones import Clock, Day
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows that tell of a day. `sql` takes `start`, `end` (of the day) and gives the columns of `schema`.
+
+    `topics` are what it reads, by how many days back (UTC) a row may lie that tells of a day, and how many ahead.
+    """
+
+    name: str
+    sql: str
+    schema: pl.Schema
+    topics: Mapping[Topic, tuple[int, int]]
+
+    def read(self, connection: Connection, start: datetime, end: datetime) -> pl.DataFrame:
+        """The rows that tell of [start, end)."""
+        rows = connection.execute(self.sql.encode(), {"start": start, "end": end}).fetchall()
+        return pl.DataFrame(rows, schema=self.schema, orient="row")
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one day's rows are computed from. `frames` are by the names of sources."""
+
+    day: Day
+    clock: Clock
+    frames: Mapping[str, pl.DataFrame]
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A table with a set of rows a day. `compute` gives a frame with `columns`, which do not name the day; `key` are
+    those that tell rows of one day apart."""
+
+    table: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    sources: tuple[Source, ...]
+    compute: Callable[[Window], pl.DataFrame]
+
+    @property
+    def topics(self) -> Mapping[Topic, tuple[int, int]]:
+        """Every topic that is read, with the widest reach."""
+        reach: dict[Topic, tuple[int, int]] = {}
+        for source in self.sources:
+            for topic, (back, ahead) in source.topics.items():
+                known = reach.get(topic, (0, 0))
+                reach[topic] = max(back, known[0]), max(ahead, known[1])
+        return reach
