@@ -9,13 +9,23 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from loom_models.services.choice import Choice, FinderName, GeocoderName
 from loom_platform.errors import SettingsError
 
 PREFIX = "LOOM_"
@@ -33,6 +43,13 @@ def _postgres_url(value: str) -> str:
     return value
 
 
+def _service_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must look like https://nominatim.example.org or http://localhost:8080")
+    return value.rstrip("/")
+
+
 def _bootstrap_servers(value: str) -> str:
     for server in value.split(","):
         host, _, port = server.strip().rpartition(":")
@@ -44,6 +61,7 @@ def _bootstrap_servers(value: str) -> str:
 Directory = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 BootstrapServers = Annotated[str, AfterValidator(_bootstrap_servers)]
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -75,6 +93,15 @@ class Settings(BaseSettings):
     kafka_default_partitions: int = Field(3, ge=1, le=1000)
     kafka_default_replication_factor: int = Field(1, ge=1, le=15)
 
+    # Addresses and businesses: nobody is asked unless one is named (docs/how-to/addresses.md)
+    geocoder: GeocoderName = "offline"
+    geocoder_url: ServiceUrl | None = Field(None, description="A server of your own; default: the public one.")
+    business_finder: FinderName = "none"
+    business_finder_url: ServiceUrl | None = Field(None, description="A server of your own; default: the public one.")
+    business_finder_key: SecretStr | None = Field(None, validate_default=True, description="For foursquare, google.")
+    lookup_contact: str | None = Field(None, max_length=200, pattern=r"^[\x20-\x7e]*$", validate_default=True)
+    lookup_interval_seconds: float | None = Field(None, ge=0.0, le=3600.0)
+
     # The ingest API; what only the service itself needs is in loom_ingest.settings
     host: str = Field("127.0.0.1", description="0.0.0.0 lets the devices of the local network in.")
     port: Port = 8000
@@ -94,6 +121,23 @@ class Settings(BaseSettings):
     stream_report_interval_seconds: float = Field(15.0, gt=0)
 
     _explicit: frozenset[str] = PrivateAttr(frozenset())
+
+    @field_validator("business_finder_key")
+    @classmethod
+    def _key_is_there(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        key = None if value is None else value.get_secret_value()
+        name = info.data.get("business_finder", "none")
+        Choice("business", name, key=key, contact="unknown yet").check()
+        return value
+
+    @field_validator("lookup_contact")
+    @classmethod
+    def _contact_is_there(cls, value: str | None, info: ValidationInfo) -> str | None:
+        told = info.data
+        Choice("address", told.get("geocoder", "offline"), told.get("geocoder_url"), contact=value).check()
+        finder, url = told.get("business_finder", "none"), told.get("business_finder_url")
+        Choice("business", finder, url, key="checked already", contact=value).check()
+        return value
 
     @property
     def external_database(self) -> bool:

@@ -32,7 +32,7 @@ GPS_RAW: Final = Topic(
     GpsFix,
     "Positions with their accuracy.",
     message(latitude=37.7749, longitude=-122.4194, altitude=50.0, accuracy=5.0, heading=180.0, speed=10.5),
-    consumers=("landing-device-sensor-gps-raw", "georegion-detector", "geocoder"),
+    consumers=("landing-device-sensor-gps-raw", "georegion-detector", "geocoder", "business-matcher"),
 )
 ACCELEROMETER_RAW: Final = Topic(
     "device.sensor.accelerometer.raw",

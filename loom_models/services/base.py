@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import asin, cos, radians, sin, sqrt
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from loom_contracts.payloads.common import Latitude, Longitude, Text
 from loom_models.geohash import centre
+from loom_models.services.choice import Kind
 
-Kind = Literal["address", "business"]
 ADDRESS_CHARACTERS: Final = 8
 """A cell for addresses is about a house: 38 m by 19 m at the equator."""
 
@@ -101,8 +101,8 @@ Found = Address | tuple[Business, ...]
 class Service(Protocol):
     """Knows addresses or businesses.
 
-    `at_once` cells can be asked in one request. `interval` lies between the beginnings of two requests, `fresh` is how
-    long an answer stands.
+    `at_once` cells can be asked in one request. `interval` must lie between two requests, which is up to who asks;
+    `fresh` is how long an answer stands.
     """
 
     name: str
@@ -116,6 +116,10 @@ class Service(Protocol):
 
         Raises AwayError when there is no answer at all.
         """
+        ...
+
+    def close(self) -> None:
+        """End its connections."""
         ...
 
 

@@ -1,18 +1,15 @@
-"""Which services a person has chosen, and the services themselves: an explicit list."""
+"""Which services there are, and which a person has chosen: an explicit list, and nothing of how they are asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from loom_models.services import foursquare, google, nominatim, offline, overpass, photon
-from loom_models.services.base import Kind, Service
-from loom_models.services.client import Client
-
+Kind = Literal["address", "business"]
 GeocoderName = Literal["offline", "nominatim", "photon"]
 FinderName = Literal["none", "overpass", "foursquare", "google"]
-NOBODY: Final[Mapping[Kind, str]] = {"address": offline.NAME, "business": "none"}
+NOBODY: Final[Mapping[Kind, str]] = {"address": "offline", "business": "none"}
 """What is chosen where nothing is said: nobody is asked."""
 
 
@@ -21,15 +18,48 @@ class ChoiceError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Public:
+    """The public server of a service: where it is, how far apart its keepers want requests, and what they ask for.
+
+    `answers_in` is how long a request may take.
+    """
+
+    url: str
+    interval: timedelta
+    needs_key: bool = False
+    asks_for_contact: bool = False
+    answers_in: timedelta = timedelta(seconds=15)
+
+    @property
+    def host(self) -> str:
+        """Its host."""
+        return urlsplit(self.url).netloc
+
+
+PUBLIC: Final[Mapping[str, Public]] = {
+    "nominatim": Public("https://nominatim.openstreetmap.org", timedelta(seconds=1), asks_for_contact=True),
+    "photon": Public("https://photon.komoot.io", timedelta(seconds=1), asks_for_contact=True),
+    "overpass": Public(
+        "https://overpass-api.de", timedelta(seconds=5), asks_for_contact=True, answers_in=timedelta(seconds=35)
+    ),
+    "foursquare": Public("https://places-api.foursquare.com", timedelta(seconds=0.2), needs_key=True),
+    "google": Public("https://places.googleapis.com", timedelta(seconds=0.2), needs_key=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """One chosen service. `url` None is the public one; `interval` None is what that asks for."""
+    """One chosen service. `own_url` is a server of the person's own, or else the public one is asked.
+
+    `apart` is the time between two requests where it is not the public server's own.
+    """
 
     kind: Kind
     name: str
-    url: str | None = None
+    own_url: str | None = None
     key: str | None = None
     contact: str | None = None
-    interval: timedelta | None = None
+    apart: timedelta | None = None
 
     @property
     def nobody(self) -> bool:
@@ -37,67 +67,38 @@ class Choice:
         return self.name == NOBODY[self.kind]
 
     @property
+    def url(self) -> str | None:
+        """What is asked; None where nobody is."""
+        return None if self.nobody else self.own_url or PUBLIC[self.name].url
+
+    @property
     def host(self) -> str | None:
         """The host that is asked; None where nobody is."""
-        return None if self.nobody else urlsplit(self.url or _KNOWN[self.name].url).netloc.rpartition("@")[2]
+        return None if self.url is None else urlsplit(self.url).netloc.rpartition("@")[2]
 
     @property
     def public(self) -> bool:
-        """Whether it is the public server of the service."""
-        return self.url is None or self.host == urlsplit(_KNOWN[self.name].url).netloc
+        """Whether the public server of the service is asked."""
+        return not self.nobody and self.host == PUBLIC[self.name].host
+
+    @property
+    def interval(self) -> timedelta:
+        """The time between the beginnings of two requests; at a public server never less than its keepers want."""
+        if self.nobody:
+            return timedelta(0)
+        least = PUBLIC[self.name].interval
+        if self.apart is None:
+            return least if self.public else timedelta(0)
+        return max(self.apart, least) if self.public and not PUBLIC[self.name].needs_key else self.apart
 
     def check(self) -> None:
         """Raise ChoiceError when the service could not be asked."""
         if self.nobody:
             return
-        known = _KNOWN[self.name]
-        if known.headers is not None and not self.key:
-            raise ChoiceError(f"{self.name} needs a key: set LOOM_BUSINESS_FINDER_KEY")
-        if known.asks_for_contact and self.public and not self.contact:
+        if PUBLIC[self.name].needs_key and not self.key:
+            raise ChoiceError(f"{self.name} needs a key; set LOOM_BUSINESS_FINDER_KEY to yours")
+        if self.public and PUBLIC[self.name].asks_for_contact and not self.contact:
             raise ChoiceError(
-                f"{self.host} wants to know who asks: set LOOM_LOOKUP_CONTACT to your e-mail address or web page; it "
-                "is sent with each request"
+                f"{self.host} wants to know who asks; set LOOM_LOOKUP_CONTACT to your e-mail address or web page, "
+                "which is sent with each request"
             )
-
-    def service(self, make: Callable[..., Client] = Client) -> Service | None:
-        """The service; None where nobody is asked. Raises ChoiceError when it could not be asked."""
-        self.check()
-        if self.nobody:
-            return None
-        known = _KNOWN[self.name]
-        interval = known.interval if self.interval is None else self.interval
-        if known.asks_for_contact and self.public:
-            interval = max(interval, known.interval)
-        client = make(
-            self.url or known.url,
-            contact=self.contact or "",
-            interval=interval,
-            headers={} if known.headers is None else known.headers(self.key or ""),
-            total_seconds=known.seconds,
-        )
-        return known.make(client, interval)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    make: Callable[[Client, timedelta], Service]
-    url: str
-    interval: timedelta
-    headers: Callable[[str], dict[str, str]] | None = None
-    asks_for_contact: bool = False
-    seconds: float = 15.0
-
-
-_KNOWN: Final[Mapping[str, _Known]] = {
-    "nominatim": _Known(nominatim.Nominatim, nominatim.PUBLIC_URL, nominatim.PUBLIC_INTERVAL, asks_for_contact=True),
-    "photon": _Known(photon.Photon, photon.PUBLIC_URL, photon.PUBLIC_INTERVAL, asks_for_contact=True),
-    "overpass": _Known(
-        overpass.Overpass,
-        overpass.PUBLIC_URL,
-        overpass.PUBLIC_INTERVAL,
-        asks_for_contact=True,
-        seconds=overpass.SECONDS + 10.0,
-    ),
-    "foursquare": _Known(foursquare.Foursquare, foursquare.PUBLIC_URL, foursquare.PUBLIC_INTERVAL, foursquare.headers),
-    "google": _Known(google.Google, google.PUBLIC_URL, google.PUBLIC_INTERVAL, google.headers),
-}

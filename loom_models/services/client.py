@@ -1,4 +1,4 @@
-"""A polite HTTP client: it says who it is, keeps its distance, gives up in time, and takes nothing but JSON."""
+"""An HTTP client that says who it is, gives up in time, and takes nothing but JSON. Its user keeps the distance."""
 
 import json
 import time
@@ -25,9 +25,9 @@ class RefusedError(ServiceError):
 class Client:
     """Asks one service over one connection.
 
-    `contact` is how its keepers can reach who runs this Loom; it is part of the agent. Two requests begin at least
-    `interval` apart; `clock` (seconds) and `sleep` are given by tests. Redirects are not followed: they are how portals
-    of hotels answer. `total_seconds` bounds a request from its beginning to the last byte.
+    `contact` is how its keepers can reach who runs this Loom; it is part of the agent. Redirects are not followed: they
+    are how portals of hotels answer. `total_seconds` bounds a request from its beginning to the last byte; `clock`
+    (seconds) is given by tests.
     """
 
     def __init__(
@@ -35,11 +35,9 @@ class Client:
         url: str,
         *,
         contact: str = "",
-        interval: timedelta = timedelta(0),
         headers: Mapping[str, str] | None = None,
         total_seconds: float = TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         agent = _AGENT.format(contact=contact or "no contact given")
         self._http = httpx.Client(
@@ -48,9 +46,7 @@ class Client:
             timeout=httpx.Timeout(min(10.0, total_seconds)),
             follow_redirects=False,
         )
-        self._interval, self._total = interval.total_seconds(), total_seconds
-        self._clock, self._sleep = clock, sleep
-        self._next = 0.0
+        self._total, self._clock = total_seconds, clock
 
     def json(self, method: str, path: str, **request: Any) -> Any:
         """The JSON of an answer; `request` is httpx's (params, data, json, headers).
@@ -58,7 +54,6 @@ class Client:
         Raises RefusedError where the request is wrong, and AwayError for all else that is no good answer: no
         connection, a time-out, too many requests, a fault of the server's, a page of HTML.
         """
-        self._keep_distance()
         started = self._clock()
         try:
             with self._http.stream(method, path, **request) as response:
@@ -81,12 +76,6 @@ class Client:
     def close(self) -> None:
         """End the connection."""
         self._http.close()
-
-    def _keep_distance(self) -> None:
-        wait = self._next - self._clock()
-        if wait > 0:
-            self._sleep(wait)
-        self._next = self._clock() + self._interval
 
     def _body(self, response: httpx.Response, started: float) -> bytes:
         parts, size = [], 0

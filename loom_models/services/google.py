@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from loom_models.services.base import BUSINESS_RADIUS_M, AwayError, Found, Kind, Point, UnbelievableError, nearby
+from loom_models.services.base import BUSINESS_RADIUS_M, AwayError, Found, Point, UnbelievableError, nearby
+from loom_models.services.choice import Kind
 from loom_models.services.client import Client, RefusedError
 
-PUBLIC_URL: Final = "https://places.googleapis.com"
-PUBLIC_INTERVAL: Final = timedelta(seconds=0.2)
 _FIELDS: Final = "places.id,places.displayName,places.location,places.primaryType,places.formattedAddress"
 _MOST: Final = 20
 
@@ -29,8 +28,12 @@ class Google:
     at_once = 1
     fresh = timedelta(days=30)
 
-    def __init__(self, client: Client, interval: timedelta = PUBLIC_INTERVAL) -> None:
+    def __init__(self, client: Client, interval: timedelta) -> None:
         self._client, self.interval = client, interval
+
+    def close(self) -> None:
+        """See Service."""
+        self._client.close()
 
     def ask(self, cells: Sequence[str]) -> Mapping[str, Found | UnbelievableError | None]:
         """See Service."""

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from loom_models.services.base import Address, AwayError, Found, Kind, Point, UnbelievableError, believed
+from loom_models.services.base import Address, AwayError, Found, Point, UnbelievableError, believed
+from loom_models.services.choice import Kind
 from loom_models.services.client import Client, RefusedError
 
-PUBLIC_URL: Final = "https://nominatim.openstreetmap.org"
-PUBLIC_INTERVAL: Final = timedelta(seconds=1)
 _CITY: Final = ("city", "town", "village", "municipality", "hamlet")
 _SUBURB: Final = ("suburb", "city_district", "borough", "quarter", "neighbourhood")
 _ROAD: Final = ("road", "pedestrian", "footway", "path", "square")
@@ -26,8 +25,12 @@ class Nominatim:
     at_once = 1
     fresh = timedelta(days=365)
 
-    def __init__(self, client: Client, interval: timedelta = PUBLIC_INTERVAL) -> None:
+    def __init__(self, client: Client, interval: timedelta) -> None:
         self._client, self.interval = client, interval
+
+    def close(self) -> None:
+        """See Service."""
+        self._client.close()
 
     def ask(self, cells: Sequence[str]) -> Mapping[str, Found | UnbelievableError | None]:
         """See Service."""

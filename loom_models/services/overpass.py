@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from loom_models.services.base import BUSINESS_RADIUS_M, AwayError, Found, Kind, Point, UnbelievableError, nearby
+from loom_models.services.base import BUSINESS_RADIUS_M, AwayError, Found, Point, UnbelievableError, nearby
+from loom_models.services.choice import Kind
 from loom_models.services.client import Client, RefusedError
 
-PUBLIC_URL: Final = "https://overpass-api.de"
-PUBLIC_INTERVAL: Final = timedelta(seconds=5)
 SECONDS: Final = 25
 """How long the server may work on a question."""
 
@@ -28,8 +27,12 @@ class Overpass:
     at_once = 20
     fresh = timedelta(days=90)
 
-    def __init__(self, client: Client, interval: timedelta = PUBLIC_INTERVAL) -> None:
+    def __init__(self, client: Client, interval: timedelta) -> None:
         self._client, self.interval = client, interval
+
+    def close(self) -> None:
+        """See Service."""
+        self._client.close()
 
     def ask(self, cells: Sequence[str]) -> Mapping[str, Found | UnbelievableError | None]:
         """See Service."""

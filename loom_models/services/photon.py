@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from loom_models.services.base import Address, AwayError, Found, Kind, Point, UnbelievableError, believed
+from loom_models.services.base import Address, AwayError, Found, Point, UnbelievableError, believed
+from loom_models.services.choice import Kind
 from loom_models.services.client import Client, RefusedError
 
-PUBLIC_URL: Final = "https://photon.komoot.io"
-PUBLIC_INTERVAL: Final = timedelta(seconds=1)
 _TYPES: Final = {"N": "node", "W": "way", "R": "relation"}
 
 
@@ -23,8 +22,12 @@ class Photon:
     at_once = 1
     fresh = timedelta(days=365)
 
-    def __init__(self, client: Client, interval: timedelta = PUBLIC_INTERVAL) -> None:
+    def __init__(self, client: Client, interval: timedelta) -> None:
         self._client, self.interval = client, interval
+
+    def close(self) -> None:
+        """See Service."""
+        self._client.close()
 
     def ask(self, cells: Sequence[str]) -> Mapping[str, Found | UnbelievableError | None]:
         """See Service."""

@@ -12,6 +12,7 @@ from loom_platform.orchestration.datasets import automation_sensor, dataset_asse
 from loom_platform.orchestration.dead_letters import dead_letters_job
 from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.keeper import keeper_asset, keeper_schedule
+from loom_platform.orchestration.lookups import lookups_asset, lookups_sensor
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.rollups import rollups_asset, rollups_schedule
 from loom_platform.orchestration.sensors import stream_job, stream_sensor
@@ -25,7 +26,13 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
     jobs = [stream_job(g) for g in groups]
     datasets = dataset_assets()
     return dg.Definitions(
-        assets=[*(stream_assets(g, landing) for g in groups), *datasets, rollups_asset(), keeper_asset()],
+        assets=[
+            *(stream_assets(g, landing) for g in groups),
+            *datasets,
+            rollups_asset(),
+            keeper_asset(),
+            lookups_asset(),
+        ],
         asset_checks=[health_checks(stages)],
         jobs=[*jobs, dead_letters_job(stages)],
         schedules=[keeper_schedule(), rollups_schedule()],
@@ -33,6 +40,7 @@ def build_defs(*, flows: Sequence[Flow] = FLOWS, **overrides: Any) -> dg.Definit
             stream_sensor(groups, jobs),
             automation_sensor(datasets),
             health_sensor(stages),
+            lookups_sensor(),
         ],
         resources={"platform": Platform(), **overrides},
         executor=dg.in_process_executor,

@@ -35,6 +35,8 @@ _BACKOFF_FIRST, _BACKOFF_LAST = 0.1, 5.0
 _RENEWALS_PER_LEASE = 3
 _LOOK_AT_TOPIC_SECONDS = 5.0
 _LOOK_FOR_WAKES_SECONDS = 1.0
+_LOOK_FOR_TIMERS_SECONDS = 30.0
+"""Who asks services sets timers of stages too, from another process."""
 _SMALLEST_SHARE = 100
 """A batch is made no smaller than this part of its stage's limit: what takes long then is not the number of rows."""
 _DUE = """
@@ -267,8 +269,8 @@ class Worker:
         if seconds is None or seconds > 0:
             # A timer of this stage is set by its own batches, which ask anew, by another shard's, or by landing, which
             # may run in another process.
-            longest = _LOOK_FOR_WAKES_SECONDS if self.stage.wakes else 3600.0
-            self._timers_at = time.monotonic() + min(longest, 3600.0 if seconds is None else seconds)
+            longest = _LOOK_FOR_WAKES_SECONDS if self.stage.wakes else _LOOK_FOR_TIMERS_SECONDS
+            self._timers_at = time.monotonic() + min(longest, longest if seconds is None else seconds)
             return no_timers()
         rows = connection.execute(_DUE, key).fetchall()
         return pl.DataFrame(rows, schema=TIMER_SCHEMA, orient="row")

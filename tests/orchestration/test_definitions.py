@@ -82,7 +82,7 @@ def test_today_is_a_partition_and_lineage_follows_the_stages(defs: dg.Definition
 def test_everything_that_keeps_the_platform_going_is_on_by_default(defs: dg.Definitions) -> None:
     repository = defs.get_repository_def()
     sensors = {s.name: s.default_status for s in repository.sensor_defs}
-    assert set(sensors) == {"kafka", "datasets", "health"}
+    assert set(sensors) == {"kafka", "datasets", "health", "lookups"}
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
     schedules = {s.name: s.default_status for s in repository.schedule_defs}
     assert {"keeper_nightly", "rollups"} <= set(schedules)

@@ -19,7 +19,8 @@ SELECT state, city, country_code, provider, distance_m FROM location_address_geo
 WHERE superseded_at IS NULL ORDER BY timestamp
 """
 _BUSINESSES = """
-SELECT state, name, provider, visit_count FROM location_business_identified WHERE superseded_at IS NULL ORDER BY timestamp
+SELECT state, name, provider, visit_count FROM location_business_identified
+WHERE superseded_at IS NULL ORDER BY timestamp
 """
 
 
