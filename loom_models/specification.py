@@ -52,6 +52,7 @@ class StageSpecification(_Part):
     error_threshold: Annotated[float, Field(ge=0, le=1, description="Share of dead letters that is still normal.")]
     batch: BatchSpecification
     reads: Annotated[list[str], Field(description="What it looks up in the database for each batch.")]
+    woken_by: Annotated[list[str], Field(description="Further topics whose records make it answer again.")]
 
 
 class FlowSpecification(_Part):
@@ -102,6 +103,7 @@ def _stage(stage: Stage) -> StageSpecification:
             max_wait_ms=policy.max_wait.total_seconds() * 1000,
         ),
         reads=[query.name for query in stage.context],
+        woken_by=[topic.name for topic in stage.wakes],
     )
 
 

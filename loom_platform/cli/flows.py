@@ -60,7 +60,7 @@ def show_command(
 def export_command(
     folder: Annotated[Path, typer.Argument(help="Where the files go; made when it is not there.")],
 ) -> None:
-    """Write the specification of every flow, one YAML file each, and the JSON Schema of them, to FOLDER."""
+    """Write the specification and the picture of every flow, and the JSON Schema of the specifications, to FOLDER."""
     from loom_platform.cli.output import console
 
     for name, text in files().items():
@@ -70,14 +70,16 @@ def export_command(
 
 
 def files() -> dict[str, str]:
-    """Every file of an export by name: the flows' and the schema's."""
+    """Every file of an export by name: the flows', their pictures and the schema."""
     import yaml
 
+    from loom_models.drawing import drawing_of
     from loom_models.flows import FLOWS
     from loom_models.specification import SCHEMA_NAME, json_schema
 
     schema = yaml.safe_dump(json_schema(), sort_keys=False, allow_unicode=True, width=100)
-    return {SCHEMA_NAME: schema, **{f"{flow.name}.yaml": as_yaml(flow) for flow in FLOWS}}
+    pictures = {f"{flow.name}.svg": drawing_of(flow) for flow in FLOWS}
+    return {SCHEMA_NAME: schema, **{f"{flow.name}.yaml": as_yaml(flow) for flow in FLOWS}, **pictures}
 
 
 def as_yaml(flow: "Flow") -> str:

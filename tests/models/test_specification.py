@@ -1,6 +1,8 @@
 """The flows' specifications: the files in docs/flows are what the objects say, and what their schema allows."""
 
+from itertools import combinations
 from pathlib import Path
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -12,6 +14,7 @@ from loom_models.specification import FlowSpecification, json_schema, specificat
 from loom_platform.cli.flows import files
 from loom_platform.cli.main import app
 
+SVG = "{http://www.w3.org/2000/svg}"
 COMMITTED = Path(__file__).parents[2] / "docs/flows/specifications"
 
 
@@ -25,6 +28,24 @@ def test_a_specification_is_valid_and_survives_its_file(flow: Flow) -> None:
     content = yaml.safe_load(files()[f"{flow.name}.yaml"])
     jsonschema.Draft202012Validator(json_schema()).validate(content)
     assert FlowSpecification.model_validate(content) == specification_of(flow)
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: flow.name)
+def test_a_picture_shows_every_topic_and_stage_once_and_none_over_another(flow: Flow) -> None:
+    root = ElementTree.fromstring(files()[f"{flow.name}.svg"])  # noqa: S314
+    kinds = ("topic", "other", "stage")
+    shapes = [r for r in root.iter(f"{SVG}rect") if r.get("class") in kinds]
+    names = [t.text for t in root.iter(f"{SVG}text") if t.get("class") is None]
+    derived = [s for s in flow.stages if not s.landing]
+    topics = {t.name for s in flow.stages for t in (s.source, *s.sinks, *s.wakes)}
+    assert sorted(str(name) for name in names) == sorted([*topics, *(s.name for s in derived)])
+    boxes = [tuple(float(r.get(k, "")) for k in ("x", "y", "width", "height")) for r in shapes]
+    for one, other in combinations(boxes, 2):
+        apart = one[0] + one[2] <= other[0] or other[0] + other[2] <= one[0]
+        assert apart or one[1] + one[3] <= other[1] or other[1] + other[3] <= one[1]
+    arrows = [p.get("class") for p in root.iter(f"{SVG}path") if p.get("class")]
+    assert arrows.count("reads") == sum(1 + len(s.sinks) for s in derived)
+    assert arrows.count("wakes") == sum(len(s.wakes) for s in derived)
 
 
 def test_the_schema_refuses_what_is_no_flow() -> None:
