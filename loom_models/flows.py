@@ -43,8 +43,10 @@ from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
 from loom_models.stages.business import BUSINESS_MATCHER
 from loom_models.stages.geocoder import GEOCODER
+from loom_models.stages.charging_detected import CHARGING_SESSIONS
 from loom_models.stages.georegion import GEOREGION_DETECTOR
 from loom_models.stages.motion_detector import MOTION_DETECTOR
+from loom_models.stages.power_enriched import POWER_ENRICHER
 from loom_models.stages.vad_filtered import SILERO_VAD
 
 Priority = Literal["critical", "high", "medium", "low"]
@@ -86,9 +88,9 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "power-state",
         "medium",
-        "Battery level and charging.",
+        "Battery level, charging sessions, and the habits of charging.",
         0.1,
-        (landing_stage(POWER_RAW),),
+        (landing_stage(POWER_RAW), POWER_ENRICHER, CHARGING_SESSIONS),
     ),
     Flow(
         "health-signals",
