@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, erase, export, ingest, landing, microbatch, platform, recompute, storage, vad
+from tests.benchmarks import drain, erase, export, flows, ingest, landing, microbatch, platform, recompute, storage, vad
 from tests.benchmarks.harness import Result, Servers, save, servers
 
 WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
@@ -21,6 +21,7 @@ WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "erase": erase.run,
     "recompute": recompute.run,
     "storage": storage.run,
+    "flows": flows.run,
 }
 ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "platform": platform.run}
 FOLDER = Path(__file__).parents[2] / "bench-results"
