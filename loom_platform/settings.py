@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -58,6 +59,14 @@ def _bootstrap_servers(value: str) -> str:
     return value
 
 
+def _time_zone(value: str) -> str:
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be the name of a time zone, like Europe/Zurich") from None
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Directory = Annotated[Path, AfterValidator(lambda path: path.expanduser().resolve())]
 PostgresUrl = Annotated[str, AfterValidator(_postgres_url)]
 BootstrapServers = Annotated[str, AfterValidator(_bootstrap_servers)]
@@ -119,6 +128,9 @@ class Settings(BaseSettings):
     stream_idle_timeout_seconds: float = Field(60.0, gt=0)
     stream_max_duration_seconds: float = Field(10_800.0, gt=0)
     stream_report_interval_seconds: float = Field(15.0, gt=0)
+
+    # The person
+    time_zone: TimeZone = Field("UTC", description="Where the person is when neither they nor a position says.")
 
     _explicit: frozenset[str] = PrivateAttr(frozenset())
 

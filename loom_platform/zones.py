@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import psycopg
 
+from loom_contracts.topic import Topic
 from loom_contracts.topics.location import GPS_CLEANED
 from loom_platform.errors import PlatformError
 
@@ -27,6 +28,8 @@ LOOK_AHEAD: Final = timedelta(days=2)
 """Before its first fix a device is taken to be where that was, if it comes within this of the date (UTC)."""
 
 ONE_DAY: Final = timedelta(days=1)
+SOURCE_TOPICS: Final[Mapping[Topic, tuple[int, int]]] = {GPS_CLEANED: (1, 1)}
+"""What is read, by how many UTC days before and after a day its rows may lie that commonly change it."""
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 

@@ -9,6 +9,7 @@ import dagster as dg
 from loom_contracts.table import Table
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_platform.orchestration import places_visited as places
+from loom_platform.orchestration.days import days_assets
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import DAYS, OWNER, asset_key, beta_allowed, column_schema, file_reference
 from loom_platform.roles.limits import Role
@@ -27,7 +28,11 @@ def kept_up_to_date() -> dg.AutomationCondition[dg.AssetKey]:
         & dg.AutomationCondition.any_deps_match(~dg.AutomationCondition.missing())
         & ~dg.AutomationCondition.execution_failed()
     )
-    updated, asked = dg.AutomationCondition.any_deps_updated(), dg.AutomationCondition.newly_requested()
+    # Not `any_deps_updated()`: that a source is looked at does not say that it changes, and most days' bounds stay.
+    updated = dg.AutomationCondition.any_deps_match(
+        dg.AutomationCondition.newly_updated() & ~dg.AutomationCondition.executed_with_root_target()
+    )
+    asked = dg.AutomationCondition.newly_requested()
     # Not `since_last_handled()`: what comes between the look that asked and the next may come after the run has read.
     stale = updated.since((asked & ~updated) | dg.AutomationCondition.initial_evaluation())
     due = stale & dg.AutomationCondition.cron_tick_passed(REFRESH_CRON)
@@ -88,14 +93,14 @@ def places_visited_asset() -> dg.AssetsDefinition:
 
 def dataset_assets() -> tuple[dg.AssetsDefinition, ...]:
     """Every dataset."""
-    return (places_visited_asset(),)
+    return (places_visited_asset(), days_assets(kept_up_to_date()))
 
 
 def automation_sensor(datasets: Sequence[dg.AssetsDefinition]) -> dg.AutomationConditionSensorDefinition:
     """Looks every two minutes whether a dataset is to be brought up to date."""
     return dg.AutomationConditionSensorDefinition(
         "datasets",
-        target=dg.AssetSelection.assets(*(d.key for d in datasets)),
+        target=dg.AssetSelection.assets(*(key for d in datasets for key in d.keys)),
         minimum_interval_seconds=120,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Brings datasets up to date after what they are made from has changed.",
