@@ -42,8 +42,8 @@ from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
 from loom_models.stages.business import BUSINESS_MATCHER
-from loom_models.stages.geocoder import GEOCODER
 from loom_models.stages.charging_detected import CHARGING_SESSIONS
+from loom_models.stages.geocoder import GEOCODER
 from loom_models.stages.georegion import GEOREGION_DETECTOR
 from loom_models.stages.motion_detector import MOTION_DETECTOR
 from loom_models.stages.power_enriched import POWER_ENRICHER
