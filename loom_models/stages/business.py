@@ -13,7 +13,7 @@ from typing import Final
 import polars as pl
 
 from loom_contracts.topics.device import GPS_RAW
-from loom_contracts.topics.location import BUSINESS_IDENTIFIED
+from loom_contracts.topics.location import BUSINESS_IDENTIFIED, VISIT_DETECTED
 from loom_models.frames import UTC_MICROS
 from loom_models.geohash import cells
 from loom_models.ids import namespace_of, with_ids
@@ -113,9 +113,20 @@ ANSWERS: Final = ContextQuery(
     },
     schema=pl.Schema({"cell": pl.String(), "expires_at": UTC_MICROS, **_PLACE_TYPES}),
 )
-VISITS: Final = "visits"
-VISITS_SCHEMA: Final = pl.Schema({"day": pl.Date, "latitude": pl.Float64, "longitude": pl.Float64})
-"""Earlier visits: the day (UTC), and the middle of its fixes."""
+VISITS: Final = ContextQuery(
+    name="visits",
+    # Near the batch's fixes, in the four weeks before them, of all devices; nothing is read where no place is known.
+    sql=f"""
+        SELECT (v.timestamp AT TIME ZONE 'UTC')::date, v.latitude, v.longitude
+        FROM {VISIT_DETECTED.table.name}_current v
+        WHERE v.timestamp >= %(since)s AND v.timestamp < %(until)s
+        AND v.latitude BETWEEN %(south)s AND %(north)s AND v.longitude BETWEEN %(west)s AND %(east)s
+        AND (EXISTS (SELECT FROM own_places WHERE deleted_at IS NULL)
+             OR EXISTS (SELECT FROM lookup_services WHERE kind = 'business' AND provider <> 'none'))
+    """,
+    parameters=lambda batch, due: _around(batch, due),
+    schema=pl.Schema({"day": pl.Date, "latitude": pl.Float64, "longitude": pl.Float64}),
+)
 
 
 def transform(batch: pl.DataFrame, context: Context, /) -> Output:
@@ -125,8 +136,8 @@ def transform(batch: pl.DataFrame, context: Context, /) -> Output:
     targets = touched(fixes, batch, woken(context.due))
     service = context.frames[SERVICE.name]
     provider = None if service.is_empty() or service["provider"][0] == "none" else service["provider"][0]
-    visits = context.frames.get(VISITS, pl.DataFrame(schema=VISITS_SCHEMA))
-    rows = identified(targets, context.frames[OWN.name], context.frames[ANSWERS.name], visits, provider)
+    own, answers, visits = (context.frames[query.name] for query in (OWN, ANSWERS, VISITS))
+    rows = identified(targets, own, answers, visits, provider)
     at = pl.col("timestamp").dt.epoch("us")
     sources = (pl.col(n) for n in ("source_message_id", *_CONTENT))
     return Output({BUSINESS_IDENTIFIED: with_ids(rows, namespace_of(STAGE_NAME, context.version), at, *sources)})
@@ -271,7 +282,7 @@ def _cells(fixes: pl.DataFrame) -> pl.Series:
     return cells(fixes["latitude"], fixes["longitude"], BUSINESS_CHARACTERS).alias("cell")
 
 
-def _stretches(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] | None:
+def _runs(batch: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:
     """Where the batch's fixes lie, as ranges in which they are closer than ten minutes, and the woken minutes."""
     moments = pl.concat(
         [
@@ -279,9 +290,7 @@ def _stretches(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] |
             woken(due).match_to_schema(SPAN_SCHEMA),
         ]
     )
-    if moments.is_empty():
-        return None
-    runs = (
+    return (
         moments.sort("device_id", "first", "last")
         .with_columns(pl.col("last").cum_max().shift(1).over("device_id").alias("before"))
         .with_columns((pl.col("first") - pl.col("before") > _SAME_RUN).fill_null(False).alias("breaks"))
@@ -289,8 +298,36 @@ def _stretches(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] |
         .group_by("device_id", "run", maintain_order=True)
         .agg(pl.col("first").min(), pl.col("last").max())
     )
+
+
+def _stretches(batch: pl.DataFrame, due: pl.DataFrame) -> dict[str, object] | None:
+    runs = _runs(batch, due)
+    if runs.is_empty():
+        return None
     columns = {"devices": "device_id", "firsts": "first", "lasts": "last"}
     return {**{n: runs[c].to_list() for n, c in columns.items()}, "window": WINDOW, "reach": REACH}
+
+
+def _around(batch: pl.DataFrame, due: pl.DataFrame) -> dict[str, object] | None:
+    """The box of the batch's fixes with a margin of 300 m or more, and the four weeks before them.
+
+    The box is the Earth where fixes are woken, which have no position yet.
+    """
+    runs = _runs(batch, due)
+    if runs.is_empty():
+        return None
+    box: dict[str, object] = {"south": -90.0, "north": 90.0, "west": -180.0, "east": 180.0}
+    if due.is_empty() and batch.filter(pl.col("latitude").abs() > 85).is_empty():
+        sides = batch.select(
+            south=pl.col("latitude").min() - 0.003,
+            north=pl.col("latitude").max() + 0.003,
+            west=pl.col("longitude").min() - 0.05,
+            east=pl.col("longitude").max() + 0.05,
+        )
+        box = sides.row(0, named=True)
+    times = runs.select(pl.col("first").min() - (HISTORY + timedelta(days=1)), pl.col("last").max())
+    since, until = times.row(0)
+    return {**box, "since": since, "until": until}
 
 
 STAGE_NAME: Final = "business-matcher"
@@ -302,7 +339,7 @@ BUSINESS_MATCHER: Final = Stage(
     transform=transform,
     description="The business or other named place that a device stays at.",
     policy=BatchPolicy(max_rows=5_000),
-    context=(FIXES, SERVICE, OWN, ANSWERS),
+    context=(FIXES, SERVICE, OWN, ANSWERS, VISITS),
     inputs="(SELECT provider FROM lookup_services WHERE kind = 'business') || "
     "coalesce((SELECT max(updated_at)::text FROM own_places), '')",
 )

@@ -25,6 +25,7 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("topics", "topics"),
     ("demo", None),
     ("georegions", "georegions"),
+    ("places", "places"),
     ("keys", "keys"),
     ("identities", "identities"),
     ("audit", "audit"),

@@ -165,6 +165,17 @@ def pause(connection: Connection, service: Service, error: str, told: timedelta 
     connection.execute(_PAUSE, values | {"first": FIRST_PAUSE, "longest": LONGEST_PAUSE})
 
 
+def kept(connection: Connection) -> int:
+    """Of how many cells services have been asked."""
+    row = connection.execute("SELECT count(*) FROM lookups").fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def forget(connection: Connection) -> int:
+    """Remove every answer; how many there were."""
+    return connection.execute("DELETE FROM lookups").rowcount
+
+
 def take(connection: Connection) -> bool:
     """Whether this session alone may ask now; until it ends or `leave`s."""
     row = connection.execute(_ALONE).fetchone()
