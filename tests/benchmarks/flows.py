@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -88,22 +89,35 @@ def _config(bootstrap_servers: str, url: str) -> StreamConfig:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A stage's report, and when it came."""
+
+    stage: str
+    p99: float
+    records: int
+    dead_letters: int
+    at: float
+
+
 def _engine(bootstrap_servers: str, url: str, pipe: Connection) -> None:
-    """The process of the stream run; tells its reports when it is asked to end."""
+    """The process of the stream run; tells its threads when it is asked to, and its reports at its end."""
     stages = list({stage.name: stage for flow in FIVE for stage in flow.stages}.values())
     stop = threading.Event()
-    told: list[tuple[str, float, int, int, float]] = []
+    told: list[_Told] = []
 
     def on_report(report: StageReport) -> None:
         if report.latency_p99_seconds is not None:
-            entry = (report.stage, report.latency_p99_seconds, report.records, report.dead_letters, time.time())
-            told.append(entry)
+            told.append(
+                _Told(report.stage, report.latency_p99_seconds, report.records, report.dead_letters, time.time())
+            )
 
-    def wait() -> None:
-        pipe.recv()
+    def listen() -> None:
+        while pipe.recv() == "threads":
+            pipe.send({thread.native_id: thread.name.removeprefix("stage-") for thread in threading.enumerate()})
         stop.set()
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
     run_stream(stages, _config(bootstrap_servers, url), on_report=on_report, stop=stop)
     pipe.send(told)
 
@@ -118,39 +132,38 @@ def _live(servers: Servers, url: str, names: list[str]) -> list[Result]:
     )
     feeder.start()
     time.sleep(WARM_SECONDS)
-    since, measured = time.time(), time.perf_counter()
-    before = _used(feeder.pid)
+    here.send("threads")
+    threads: dict[int, str] = here.recv()
+    since, before, stages_before = time.time(), _used(feeder.pid), _of_threads(process.pid, threads)
     feeder.join(LIVE_SECONDS + 60)
-    elapsed, after = time.perf_counter() - measured, _used(None)
-    used = {who: after[who] - before.get(who, 0.0) for who in after}
+    elapsed, after, stages_after = time.time() - since, _used(None), _of_threads(process.pid, threads)
     here.send("stop")
-    told = here.recv() if here.poll(60) else []
+    told: list[_Told] = here.recv() if here.poll(60) else []
     process.join(30)
-    by_stage: dict[str, list[tuple[float, int, int]]] = defaultdict(list)
-    for stage, p99, count, letters, at in told:
-        # A report that began before the measurement does not count.
-        if at > since + REPORT_SECONDS:
-            by_stage[stage].append((p99, count, letters))
-    results = [
-        Result(
-            "five flows at 10x, live: processor",
-            100 * sum(used.values()) / elapsed / CORES,
-            "% of 2 cores",
-            50,
-            "at most",
-            ", ".join(f"{who} {100 * seconds / elapsed / CORES:.1f}" for who, seconds in sorted(used.items())),
-        )
-    ]
-    policies = {s.name: s.policy for flow in FIVE for s in flow.stages}
-    for stage, reports in sorted(by_stage.items()):
-        sla = policies[stage].sla.total_seconds()
-        letters = sum(r[2] for r in reports)
-        note = f"{sum(r[1] for r in reports)} records, the worst {REPORT_SECONDS} s; SLA {sla:g} s" + (
-            f"; {letters} dead letters" if letters else ""
-        )
-        worst = max(r[0] for r in reports)
-        results.append(Result(f"{stage}: p99 at 10x", worst, "s", min(1.0, sla), "at most", note))
+    parts = {who: 100 * (after[who] - before.get(who, 0.0)) / elapsed / CORES for who in sorted(after)}
+    note = ", ".join(f"{who} {share:.1f}" for who, share in parts.items())
+    results = [Result("five flows at 10x, live: processor", sum(parts.values()), "% of 2 cores", 50, "at most", note)]
+    # A report that began before the measurement does not count.
+    measured = [t for t in told if t.at > since + REPORT_SECONDS]
+    for stage in sorted({t.stage for t in measured}):
+        share = 100 * (stages_after.get(stage, 0.0) - stages_before.get(stage, 0.0)) / elapsed
+        results.append(_latency(stage, [t for t in measured if t.stage == stage], share))
     return results
+
+
+def _latency(stage: str, told: Sequence[_Told], share: float) -> Result:
+    sla = next(s for flow in FIVE for s in flow.stages if s.name == stage).policy.sla.total_seconds()
+    letters = sum(t.dead_letters for t in told)
+    note = f"{sum(t.records for t in told)} records, {share:.1f} % of a core; the worst {REPORT_SECONDS} s" + (
+        f"; {letters} dead letters" if letters else ""
+    )
+    return Result(f"{stage}: p99 at 10x", max(t.p99 for t in told), "s", min(1.0, sla), "at most", note)
+
+
+def _of_threads(pid: int | None, threads: dict[int, str]) -> dict[str, float]:
+    """Processor seconds so far of the engine's threads by their names; a stage has one."""
+    found = psutil.Process(pid).threads()
+    return {threads[t.id]: t.user_time + t.system_time for t in found if t.id in threads}
 
 
 def _used(but: int | None) -> dict[str, float]:

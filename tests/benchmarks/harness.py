@@ -73,21 +73,26 @@ class Servers:
 
     def fill(self, name: str, values: Iterator[bytes], key: str) -> int:
         """Produce `values`; how many there were."""
-        producer = Producer(
-            {"bootstrap.servers": self.bootstrap_servers, "acks": "all", "linger.ms": 20, "compression.type": "lz4"}
-        )
-        count = 0
-        for value in values:
-            while True:
-                try:
-                    producer.produce(name, value, key)
-                    break
-                except BufferError:
-                    producer.poll(0.1)
-            count += 1
-        if producer.flush(60):
-            raise RuntimeError(f"{name}: not every record was acknowledged")
-        return count
+        return produce(self.bootstrap_servers, name, values, key)
+
+
+def produce(bootstrap_servers: str, name: str, values: Iterator[bytes], key: str) -> int:
+    """Produce `values` to the topic `name`; how many there were. Raises RuntimeError when not all were acknowledged."""
+    producer = Producer(
+        {"bootstrap.servers": bootstrap_servers, "acks": "all", "linger.ms": 20, "compression.type": "lz4"}
+    )
+    count = 0
+    for value in values:
+        while True:
+            try:
+                producer.produce(name, value, key)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        count += 1
+    if producer.flush(60):
+        raise RuntimeError(f"{name}: not every record was acknowledged")
+    return count
 
 
 @contextmanager
