@@ -144,6 +144,17 @@ class Point:
         return 2 * _EARTH_RADIUS_M * asin(min(1.0, sqrt(half)))
 
 
+def position(latitude: object, longitude: object) -> tuple[float, float]:
+    """A position as a service gives it, degrees; raises UnbelievableError when it is none."""
+    try:
+        north, east = float(str(latitude)), float(str(longitude))
+    except ValueError:
+        raise UnbelievableError("an address without a position") from None
+    if not (-90 <= north <= 90 and -180 <= east <= 180):
+        raise UnbelievableError("an address at a position that does not exist")
+    return north, east
+
+
 FAR_M: Final = 10_000.0
 """An address whose own position is farther away is not that of the cell."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from loom_models.services.base import Address, AwayError, Found, Point, UnbelievableError, believed
+from loom_models.services.base import Address, AwayError, Found, Point, UnbelievableError, believed, position
 from loom_models.services.choice import Kind
 from loom_models.services.client import Client, RefusedError
 
@@ -55,10 +55,7 @@ def _address(point: Point, said: Any) -> Address | None:
             return None
         raise AwayError("the service tells of an error")
     parts = said.get("address")
-    try:
-        latitude, longitude = float(said["lat"]), float(said["lon"])
-    except (KeyError, TypeError, ValueError):
-        raise UnbelievableError("an address without a position") from None
+    latitude, longitude = position(said.get("lat"), said.get("lon"))
     if not isinstance(parts, dict):
         raise UnbelievableError("an address without its parts")
     fields = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from loom_models.services.base import Address, AwayError, Found, Point, UnbelievableError, believed
+from loom_models.services.base import Address, AwayError, Found, Point, UnbelievableError, believed, position
 from loom_models.services.choice import Kind
 from loom_models.services.client import Client, RefusedError
 
@@ -51,9 +51,12 @@ def _address(point: Point, said: Any) -> Address | None:
     try:
         feature = said["features"][0]
         parts = feature["properties"]
-        longitude, latitude = (float(v) for v in feature["geometry"]["coordinates"])
+        longitude, latitude = feature["geometry"]["coordinates"]
     except (KeyError, TypeError, ValueError):
         raise UnbelievableError("an address without a position") from None
+    if not isinstance(parts, dict):
+        raise UnbelievableError("an address without its parts")
+    latitude, longitude = position(latitude, longitude)
     road = parts.get("street") or (parts.get("name") if parts.get("type") == "street" else None)
     street = " ".join(str(p) for p in (road, parts.get("housenumber")) if p)
     town = " ".join(str(p) for p in (parts.get("postcode"), parts.get("city")) if p)
