@@ -32,14 +32,20 @@ STOP_S: Final = 180.0
 REACH_S: Final = STOP_S + (NEIGHBOURS + 1) * WINDOW_S
 """How far in time a window can change the answers of others, seconds."""
 
-_STILL, _IN_VEHICLE = ACTIVITIES.index("still"), ACTIVITIES.index("in_vehicle")
+_IN_VEHICLE = ACTIVITIES.index("in_vehicle")
+_PASSING: Final = (-1, ACTIVITIES.index("still"), ACTIVITIES.index("cycling"))
+"""What a stop on the way looks like: unknown, still, and at its ends as slow as a bicycle."""
 _HEARD_S: Final = 15.0
 _TEMPER: Final = 0.5
 _LEAST_SAMPLES: Final = 8
 _CHANCE: Final = 6.0
 """The strongest of eleven frequencies of noise has about this share of the variance, divided by the samples."""
+_SCORE_FLOOR: Final = -5.0
+"""No window speaks louder than this against an activity, so that a change is seen where it is."""
+_LEAST_STEP_MPS2: Final = 0.15
+"""What deviates less has no steps in it, however rhythmic it is: a fan, the sensor's own clock."""
 _LEAST_SHARE: Final = 0.4
-_SHAKE_FLOOR, _SPEED_FLOOR = -3.0, -15.0
+_SHAKE_FLOOR, _RHYTHM_FLOOR, _SPEED_FLOOR = -5.0, -3.0, -15.0
 _FAST_MPS: Final = 40.0
 """Faster says no more than this does."""
 
@@ -82,17 +88,15 @@ def scores_of(deviation: Floats, samples: npt.NDArray[np.int64], rhythm: Floats,
     beyond = np.where(rhythmic, np.maximum(rhythm - chance, 0.0) / (1.0 - chance), 0.0)
     level = np.log(np.where(heard, deviation, 1.0) + _SENSOR_NOISE_MPS2)
     speeds = np.minimum(np.where(moved, speed, 0.0), _FAST_MPS)
+    steps = heard & rhythmic & (deviation >= _LEAST_STEP_MPS2)
     columns = []
     for name in ACTIVITIES:
         rule = _RULES[name]
         shake = np.maximum(_gaussian(level, *rule.shake), _SHAKE_FLOOR)
-        beat = np.maximum(_gaussian(beyond, *rule.rhythm), _SHAKE_FLOOR)
+        beat = np.maximum(_gaussian(beyond, *rule.rhythm), _RHYTHM_FLOOR)
         ground = np.maximum(_gaussian(speeds, *rule.speed), _SPEED_FLOOR)
         columns.append(
-            np.log(rule.prior)
-            + np.where(heard, shake, 0.0)
-            + np.where(heard & rhythmic, beat, 0.0)
-            + np.where(moved, ground, 0.0)
+            np.log(rule.prior) + np.where(heard, shake, 0.0) + np.where(steps, beat, 0.0) + np.where(moved, ground, 0.0)
         )
     shares = normalized(np.stack(columns, axis=1))
     shares[~(heard | moved)] = 0.0
@@ -115,13 +119,14 @@ def smoothed(scores: Floats, seconds: Floats, device: npt.NDArray[np.int64]) -> 
     rides, and no longer than `STOP_S`, is part of the ride.
     """
     count = len(seconds)
-    total = scores.copy()
+    bounded = np.maximum(scores, _SCORE_FLOOR)
+    total = bounded.copy()
     for step in range(1, min(NEIGHBOURS, count - 1) + 1):
         apart = seconds[step:] - seconds[:-step]
         near = (device[step:] == device[:-step]) & (apart <= NEIGHBOURS * WINDOW_S)
         weight = np.where(near, np.exp(-apart / _HEARD_S), 0.0)[:, None]
-        total[step:] += weight * scores[:-step]
-        total[:-step] += weight * scores[step:]
+        total[step:] += weight * bounded[:-step]
+        total[:-step] += weight * bounded[step:]
     shares = np.exp(normalized(_TEMPER * total))
     best = shares.argmax(axis=1)
     share = shares[np.arange(count), best]
@@ -134,7 +139,7 @@ def _ridden(
     activity: npt.NDArray[np.int64], share: Floats, seconds: Floats, device: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Stops between two rides become part of the ride; they are no surer than the less sure ride around them."""
-    stopped = (activity == _STILL) | (activity < 0)
+    stopped = np.isin(activity, _PASSING)
     places = np.arange(len(activity))
     before = np.maximum.accumulate(np.where(stopped, -1, places))
     after = np.minimum.accumulate(np.where(stopped, len(activity), places)[::-1])[::-1]

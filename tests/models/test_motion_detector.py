@@ -96,7 +96,7 @@ def test_an_impact_tells_its_peak_without_gravity() -> None:
     assert rows["intensity_mps2"].to_list() == [pytest.approx(30.0)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     kinds=st.lists(st.sampled_from(["still", "still", "walking"]), min_size=1, max_size=50),
     devices=st.integers(1, 2),
