@@ -21,14 +21,22 @@ def minutes(window: Window, *, reach: bool = False) -> pl.DataFrame:
     """One row for each minute that anything is known of: `minute`, `activity`, `confidence`, `device_ids`; within the
     day, unless all that was read is wanted (`reach`).
 
-    Of one device the activity with the most certain seconds counts; of several devices one that moves before one that
-    lies still, and the surer of two that move.
+    Of one device the activity with the most certain seconds counts, and unknown only where there is no other. Of
+    several devices one that moves counts before one that lies still, and the surer of two that move.
     """
     inside = pl.col("minute").is_between(window.day.starts_at, window.day.ends_at, closed="left")
     told = window.frames[ACTIVITY.name].filter(inside | reach)
     rank = pl.col("activity").replace_strict(_RANK, default=2, return_dtype=pl.Int64)
     best = (
-        told.sort("minute", "device_id", "certain_seconds", "activity", descending=[False, False, True, False])
+        told.with_columns((pl.col("activity") == "unknown").alias("unknown"))
+        .sort(
+            "minute",
+            "device_id",
+            "unknown",
+            "certain_seconds",
+            "activity",
+            descending=[False, False, False, True, False],
+        )
         .group_by("minute", "device_id", maintain_order=True)
         .first()
         .with_columns((pl.col("certain_seconds") / pl.col("seconds")).alias("confidence"), rank.alias("rank"))

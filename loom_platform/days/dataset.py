@@ -15,7 +15,7 @@ from loom_platform.zones import Clock, Day
 Connection = psycopg.Connection[Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Source:
     """Rows that tell of a day. `sql` takes `start`, `end` (of the day) and gives the columns of `schema`.
 
