@@ -9,7 +9,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import drain, erase, export, flows, ingest, landing, microbatch, platform, recompute, storage, vad
+from tests.benchmarks import (
+    drain,
+    erase,
+    export,
+    flows,
+    ingest,
+    landing,
+    microbatch,
+    motion,
+    platform,
+    recompute,
+    storage,
+    vad,
+)
 from tests.benchmarks.harness import Result, Servers, save, servers
 
 WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
@@ -23,7 +36,7 @@ WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "storage": storage.run,
     "flows": flows.run,
 }
-ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "platform": platform.run}
+ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "motion": motion.run, "platform": platform.run}
 FOLDER = Path(__file__).parents[2] / "bench-results"
 
 
