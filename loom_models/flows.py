@@ -41,13 +41,17 @@ from loom_models.landing import landing_stage
 from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
+from loom_models.stages.bluetooth_enriched import BLUETOOTH_ENRICHER
+from loom_models.stages.bluetooth_presence import BLUETOOTH_PRESENCE
 from loom_models.stages.business import BUSINESS_MATCHER
 from loom_models.stages.charging_detected import CHARGING_SESSIONS
 from loom_models.stages.geocoder import GEOCODER
 from loom_models.stages.georegion import GEOREGION_DETECTOR
 from loom_models.stages.motion_detector import MOTION_DETECTOR
+from loom_models.stages.network_stays import NETWORK_STAYS
 from loom_models.stages.power_enriched import POWER_ENRICHER
 from loom_models.stages.vad_filtered import SILERO_VAD
+from loom_models.stages.wifi_enriched import WIFI_ENRICHER
 
 Priority = Literal["critical", "high", "medium", "low"]
 
@@ -151,9 +155,23 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "device-state",
         "low",
-        "What a device is, and the networks around it.",
+        "What a device is, and what Loom could not read.",
         0.1,
-        tuple(landing_stage(topic) for topic in (METADATA_RAW, WIFI_RAW, BLUETOOTH_RAW, UNRECOGNIZED_RAW)),
+        tuple(landing_stage(topic) for topic in (METADATA_RAW, UNRECOGNIZED_RAW)),
+    ),
+    Flow(
+        "network-events",
+        "low",
+        "Wi-Fi and Bluetooth: networks as places, familiar devices.",
+        0.01,
+        (
+            landing_stage(WIFI_RAW),
+            WIFI_ENRICHER,
+            NETWORK_STAYS,
+            landing_stage(BLUETOOTH_RAW),
+            BLUETOOTH_ENRICHER,
+            BLUETOOTH_PRESENCE,
+        ),
     ),
     Flow(
         "digital-life",
