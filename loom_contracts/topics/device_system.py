@@ -161,7 +161,7 @@ WIFI_RAW: Final = Topic(
         ip_address="192.0.2.17",
         security="WPA3",
     ),
-    consumers=("landing-device-network-wifi-raw",),
+    consumers=("landing-device-network-wifi-raw", "wifi-enricher", "network-stays"),
 )
 BLUETOOTH_RAW: Final = Topic(
     "device.network.bluetooth.raw",
@@ -180,5 +180,5 @@ BLUETOOTH_RAW: Final = Topic(
         ],
         scan_duration_ms=10_000,
     ),
-    consumers=("landing-device-network-bluetooth-raw",),
+    consumers=("landing-device-network-bluetooth-raw", "bluetooth-enricher", "bluetooth-presence"),
 )
