@@ -6,22 +6,52 @@ a source to what was derived. Parameters are the columns of the row that one sta
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from loom_contracts.topic import Topic
-from loom_contracts.topics.device import ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED, AUDIO_RAW, GPS_RAW
+from loom_contracts.topics.device import (
+    ACCELEROMETER_RAW,
+    ACCELEROMETER_WINDOWED,
+    AUDIO_RAW,
+    CHARGING_DETECTED,
+    GPS_RAW,
+    POWER_ENRICHED,
+    POWER_PATTERNS,
+    POWER_RAW,
+)
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_contracts.topics.media import VAD_FILTERED
 
 
 @dataclass(frozen=True)
 class Link:
-    """`up` is a condition on rows `r` of `source`, `down` one on rows `r` of `sink`; both keep to few partitions."""
+    """`up` is a condition on rows `r` of `source`, `down` one on rows `r` of `sink`; both keep to few partitions.
+
+    Where `up` names only the source that an answer is of, `touches` is the condition for all that it may have been made
+    from. No row was made from one that is further away than `reach`.
+    """
 
     sink: Topic
     source: Topic
     up: str
     down: str
+    touches: str | None = None
+    reach: timedelta = timedelta(days=1, minutes=2)
+
+
+def _of_one(sink: Topic, source: Topic, touches: str, reach: timedelta) -> Link:
+    """The link of an answer to one row, which others near it in time have a say in."""
+    return Link(
+        sink,
+        source,
+        "r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '12 hours' "
+        "AND r.message_id = %(source_message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '12 hours' AND %(timestamp)s "
+        "AND r.source_message_id = %(message_id)s",
+        f"r.device_id = %(device_id)s AND {touches}",
+        reach,
+    )
 
 
 LINKS: Final[tuple[Link, ...]] = (
@@ -50,6 +80,25 @@ LINKS: Final[tuple[Link, ...]] = (
         "AND r.timestamp <= %(segment_end)s AND %(source_message_ids)s::jsonb ? r.message_id::text",
         "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '1 day' "
         "AND %(timestamp)s + interval '61 seconds' AND r.source_message_ids ? %(message_id)s::text",
+    ),
+    _of_one(
+        POWER_ENRICHED,
+        POWER_RAW,
+        "r.timestamp <= %(timestamp)s AND r.timestamp >= %(timestamp)s - interval '8 hours'",
+        timedelta(hours=8),
+    ),
+    # A session lasts no longer than two days. It is told by the reading before it and the one after it, too.
+    _of_one(
+        CHARGING_DETECTED,
+        POWER_RAW,
+        "r.timestamp BETWEEN %(timestamp)s - interval '60 hours' AND %(timestamp)s + interval '60 hours'",
+        timedelta(hours=60),
+    ),
+    _of_one(
+        POWER_PATTERNS,
+        CHARGING_DETECTED,
+        "r.timestamp <= %(timestamp)s AND r.timestamp > %(timestamp)s - interval '180 days'",
+        timedelta(days=183),
     ),
 )
 

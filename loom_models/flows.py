@@ -41,6 +41,8 @@ from loom_models.landing import landing_stage
 from loom_models.stage import Stage
 from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
+from loom_models.stages.app_enriched import APP_ENRICHMENT
+from loom_models.stages.app_sessions import APP_SESSIONS
 from loom_models.stages.bluetooth_enriched import BLUETOOTH_ENRICHER
 from loom_models.stages.bluetooth_presence import BLUETOOTH_PRESENCE
 from loom_models.stages.business import BUSINESS_MATCHER
@@ -50,6 +52,7 @@ from loom_models.stages.georegion import GEOREGION_DETECTOR
 from loom_models.stages.motion_detector import MOTION_DETECTOR
 from loom_models.stages.network_stays import NETWORK_STAYS
 from loom_models.stages.power_enriched import POWER_ENRICHER
+from loom_models.stages.power_patterns import CHARGING_PATTERNS
 from loom_models.stages.vad_filtered import SILERO_VAD
 from loom_models.stages.wifi_enriched import WIFI_ENRICHER
 
@@ -94,7 +97,7 @@ FLOWS: Final[tuple[Flow, ...]] = (
         "medium",
         "Battery level, charging sessions, and the habits of charging.",
         0.1,
-        (landing_stage(POWER_RAW), POWER_ENRICHER, CHARGING_SESSIONS),
+        (landing_stage(POWER_RAW), POWER_ENRICHER, CHARGING_SESSIONS, CHARGING_PATTERNS),
     ),
     Flow(
         "health-signals",
@@ -136,21 +139,24 @@ FLOWS: Final[tuple[Flow, ...]] = (
         (landing_stage(CAMERA_RAW), landing_stage(SCREEN_RAW)),
     ),
     Flow(
+        "app-lifecycle",
+        "high",
+        "Which application is in front, from when to when, and what the system tells of screen and lock.",
+        2.0,
+        (
+            landing_stage(APP_LIFECYCLE_RAW),
+            landing_stage(SYSTEM_EVENTS_RAW),
+            landing_stage(APPS_ANDROID_USAGE_RAW),
+            APP_ENRICHMENT,
+            APP_SESSIONS,
+        ),
+    ),
+    Flow(
         "app-activity",
         "medium",
-        "What runs on a device, which application is in front, and what the system tells.",
+        "What runs on a device, and its notifications.",
         1.0,
-        tuple(
-            landing_stage(topic)
-            for topic in (
-                APP_LIFECYCLE_RAW,
-                SYSTEM_EVENTS_RAW,
-                NOTIFICATIONS_RAW,
-                APPS_MACOS_RAW,
-                APPS_ANDROID_RAW,
-                APPS_ANDROID_USAGE_RAW,
-            )
-        ),
+        tuple(landing_stage(topic) for topic in (NOTIFICATIONS_RAW, APPS_MACOS_RAW, APPS_ANDROID_RAW)),
     ),
     Flow(
         "device-state",

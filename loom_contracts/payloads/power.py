@@ -53,7 +53,7 @@ class ChargingSession(DerivedMessage):
     rate_percent_per_hour: float | None = Field(
         None, description="Speed of charging up to 80 percent, where chargers do not slow down yet."
     )
-    full_at: AwareDatetime | None = Field(None, description="When it was seen full, to half an hour; UTC.")
+    full_at: AwareDatetime | None = Field(None, description="When it was seen full, to a quarter of an hour; UTC.")
     latitude: Latitude | None = Field(None, description="Where it began, by a fix near in time; WGS 84, degrees.")
     longitude: Longitude | None = Field(None, description="Where it began, by a fix near in time; WGS 84, degrees.")
     region_name: Label | None = Field(None, description="The saved region that this lies in; the smallest of several.")
@@ -94,5 +94,5 @@ class ChargingPattern(DerivedMessage):
     charge_trend_percent_per_month: float | None = Field(None, description="Growth of the speed of charging.")
     drain_trend_percent_per_month: float | None = Field(None, description="Growth of the speed of draining.")
     battery_trend: Literal["steady", "fading", "unknown"] = Field(
-        description="fading: both grow by 1 percent a month or more; unknown: not enough sessions or days."
+        description="fading: it charges faster by 0.5 percent a month or more and drains no slower; unknown: too early."
     )

@@ -22,9 +22,6 @@ from loom_platform.rollups import forget as forget_rollup
 
 Connection = psycopg.Connection[Any]
 
-REACH: Final = timedelta(days=1, minutes=2)
-"""No row was made from one that is further away; every link keeps to less."""
-
 _CANDIDATES: Final = """
 SELECT d.timestamp, d.message_id::text, d.stage, d.device_id FROM {sink} AS d
 WHERE {device} AND {condition}
@@ -55,7 +52,7 @@ def _near(connection: Connection, erasure: Erasure) -> dict[str, Any]:
     while True:
         before = len(known)
         for link in LINKS:
-            known |= _rows(connection, erasure, link.sink, _made_from(erasure, link, known))
+            known |= _rows(connection, erasure, link.sink, _made_from(erasure, link, known), link.reach)
         if len(known) == before:
             return known
 
@@ -66,8 +63,8 @@ def find_late(connection: Connection, erasure: Erasure) -> int:
         return 0
     during = sql.SQL(_DURING).format(asked_at=sql.Literal(erasure.asked_at), cleared_at=sql.Literal(erasure.cleared_at))
     known: dict[str, Any] = {}
-    for sink in DERIVED:
-        known |= _rows(connection, erasure, sink, during)
+    for link in LINKS:
+        known |= _rows(connection, erasure, link.sink, during, link.reach)
     ledger.note(connection, erasure, "row", known)
     return len(known)
 
@@ -112,7 +109,7 @@ def remaining(connection: Connection, erasure: Erasure) -> dict[str, int]:
 
 def _made_from(erasure: Erasure, link: Link, known: dict[str, Any]) -> sql.Composed:
     """The condition that a row `d` of the sink was made from one that is erased."""
-    up = sql.SQL(_PARAMETER.sub(r'd."\1"', link.up))
+    up = sql.SQL(_PARAMETER.sub(r'd."\1"', link.touches or link.up))
     inside: sql.Composable = erasure.scope.of_rows("r.")
     if not link.source.table.derived:
         inside = sql.SQL("{} AND r.received_at <= {}").format(inside, sql.Literal(erasure.asked_at))
@@ -124,18 +121,20 @@ def _made_from(erasure: Erasure, link: Link, known: dict[str, Any]) -> sql.Compo
     return sql.SQL(_MADE_FROM).format(limit=limit, source=sql.Identifier(link.source.table.name), up=up, inside=inside)
 
 
-def _rows(connection: Connection, erasure: Erasure, sink: Topic, condition: sql.Composable) -> dict[str, Any]:
-    """Rows of `sink` near the scope that meet `condition`."""
+def _rows(
+    connection: Connection, erasure: Erasure, sink: Topic, condition: sql.Composable, reach: timedelta
+) -> dict[str, Any]:
+    """Rows of `sink` that are no further than `reach` from the scope and meet `condition`."""
     if erasure.scope.since is None and erasure.scope.until is None:
         return {}
     first, after = erasure.scope.bounds
     query = sql.SQL(_CANDIDATES).format(
         sink=sql.Identifier(sink.table.name),
         device=erasure.scope.of_device("d."),
-        before=sql.Literal(first - REACH if erasure.scope.since else first),
+        before=sql.Literal(first - reach if erasure.scope.since else first),
         first=sql.Literal(first),
         after=sql.Literal(after),
-        beyond=sql.Literal(after + REACH if erasure.scope.until else after),
+        beyond=sql.Literal(after + reach if erasure.scope.until else after),
         condition=condition,
     )
     return {
