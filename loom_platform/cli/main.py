@@ -26,6 +26,8 @@ FAMILIES: Final[tuple[tuple[str, str | None], ...]] = (
     ("demo", None),
     ("georegions", "georegions"),
     ("places", "places"),
+    ("day", None),
+    ("zones", "zones"),
     ("keys", "keys"),
     ("identities", "identities"),
     ("audit", "audit"),

@@ -1,7 +1,6 @@
 """What the datasets of days say of literal rows."""
 
 import json
-from datetime import timedelta
 from itertools import pairwise
 
 import polars as pl
@@ -251,17 +250,13 @@ def test_joined_stretches_cover_what_the_stretches_do(
     mixed = pl.DataFrame([stretches[n] for n in order if n < len(stretches)], schema=schema)
     found = joined(frame)
     assert found.equals(joined(mixed))
-    step = timedelta(hours=0.1)
-    covered = {
-        at(n / 10, 18) for n in range(620) if any(s["started_at"] <= at(n / 10, 18) < s["ended_at"] for s in stretches)
-    }  # type: ignore[operator]
-    told = {
-        at(n / 10, 18)
-        for n in range(620)
-        if any(a <= at(n / 10, 18) < b for a, b in found.select("started_at", "ended_at").iter_rows())
-    }
-    assert covered == told
-    assert found["seconds"].sum() == pytest.approx(len(covered) * step.total_seconds())
+    tenths = pl.DataFrame({"at": [at(n / 10, 18) for n in range(620)]}, schema={"at": MOMENT})
+    inside = (pl.col("started_at") <= pl.col("at")) & (pl.col("at") < pl.col("ended_at"))
+    covered, told = (
+        tenths.join_where(f, inside).select("at").unique().sort("at") for f in (frame, found.select(frame.columns[1:]))
+    )
+    assert covered.equals(told)
+    assert found["seconds"].sum() == pytest.approx(covered.height * 360.0)
     # a day and the next share a stretch out between them
     middle = at(cut / 10, 18)
     halves = [within(frame, at(0, 18), middle), within(frame, middle, at(62, 18))]

@@ -117,14 +117,14 @@ def test_every_moment_is_of_one_day(
         held = replaced(held, Choice(day, None if length is None else day + timedelta(days=length), name))
     clock = Clock(ZURICH, held, samples)
     days = [clock.day(first + timedelta(days=n)) for n in range(15)]
-    for day, after in pairwise(days):
-        assert day.ends_at == after.starts_at
-        assert timedelta(0) <= day.ends_at - day.starts_at <= timedelta(hours=51)
+    for one, after in pairwise(days):
+        assert one.ends_at == after.starts_at
+        assert timedelta(0) <= one.ends_at - one.starts_at <= timedelta(hours=51)
     for hour in range(48, 13 * 24, 5):
         moment = midnight_of_first + timedelta(hours=hour)
-        day = clock.day(clock.day_at(moment))
-        assert day.starts_at <= moment < day.ends_at
+        its = clock.day(clock.day_at(moment))
+        assert its.starts_at <= moment < its.ends_at
     # read for one day alone, it is the same
-    one = days[7].day
-    near = [s for s in samples if abs(s.at.date() - one) <= timedelta(days=6)]
-    assert Clock(ZURICH, held, near).day(one) == days[7]
+    alone = days[7].day
+    near = [s for s in samples if abs(s.at.date() - alone) <= timedelta(days=6)]
+    assert Clock(ZURICH, held, near).day(alone) == days[7]
