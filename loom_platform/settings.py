@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     blob_url: str | None = Field(None, description="Object storage of large bodies; default <data_dir>/blobs.")
     spool_dir: Directory | None = Field(None, description="The ingest service's spool; default <data_dir>/spool.")
     model_dir: Path | None = Field(None, description="Model weights to use in place of the hub's.")
+    # Read by loom_models.settings when the stages are put together; checked here.
+    activity_model: Path | None = Field(None, description="An ONNX classifier in the place of the rules.")
+    activity_model_sha256: str | None = Field(None, validate_default=True, pattern=r"^[0-9A-Fa-f]{64}$")
 
     # Kafka
     kafka_bootstrap_servers: BootstrapServers = "localhost:9092"
@@ -133,6 +136,13 @@ class Settings(BaseSettings):
     time_zone: TimeZone = Field("UTC", description="Where the person is when neither they nor a position says.")
 
     _explicit: frozenset[str] = PrivateAttr(frozenset())
+
+    @field_validator("activity_model_sha256")
+    @classmethod
+    def _model_is_named(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("activity_model") is not None:
+            raise ValueError("must be the SHA-256 of LOOM_ACTIVITY_MODEL, which names the version; sha256sum prints it")
+        return value
 
     @field_validator("business_finder_key")
     @classmethod

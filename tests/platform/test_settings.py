@@ -57,6 +57,7 @@ def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
+        ("LOOM_ACTIVITY_MODEL_SHA256", "12ab", "pattern"),
         ("LOOM_PORT", "99999", "65535"),
         ("LOOM_LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("LOOM_KAFKA_BOOTSTRAP_SERVERS", "broker", "host:port"),
@@ -76,6 +77,14 @@ def test_an_error_names_variable_value_and_remedy(
     assert message.startswith(f"{name}={value!r}: ")
     assert says in message
     assert "correct or unset it" in message
+
+
+def test_a_model_needs_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOM_ACTIVITY_MODEL", "/models/mine.onnx")
+    with pytest.raises(SettingsError, match=r"LOOM_ACTIVITY_MODEL_SHA256=None: .*sha256sum"):
+        load_settings()
+    monkeypatch.setenv("LOOM_ACTIVITY_MODEL_SHA256", "ab" * 32)
+    assert load_settings().activity_model == Path("/models/mine.onnx")
 
 
 def test_each_wrong_variable_is_told_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
