@@ -21,6 +21,7 @@ WINDOW: Final = timedelta(seconds=5)
 GRACE: Final = timedelta(seconds=2)
 """How long a window waits for stragglers: after its end, and after a late sample was accepted."""
 
+STAGE_NAME: Final = "accelerometer-window"
 _TABLE: Final = ACCELEROMETER_RAW.table.name
 _EVERY: Final = f"{int(WINDOW.total_seconds())}s"
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,7 +30,7 @@ _DIMENSIONS: Final = ("x", "y", "z", "magnitude")
 SAMPLES: Final = ContextQuery(
     name="samples",
     # A window that is ready is read whole. So is the window of the sample just before a touched window (within a
-    # minute): it may have waited for a later sample, and now there is one.
+    # minute) if it still waits, which its timer tells: it waited for a later sample, and now there is one.
     sql=f"""
         WITH touched AS (
             SELECT * FROM unnest(%(devices)s::text[], %(starts)s::timestamptz[], %(ready_at)s::timestamptz[],
@@ -37,11 +38,16 @@ SAMPLES: Final = ContextQuery(
         ), wanted AS (
             SELECT device_id, start FROM touched WHERE ready_at <= now()
             UNION
-            SELECT t.device_id, date_bin(%(window)s, p.timestamp, timestamptz 'epoch')
+            SELECT t.device_id, p.start
             FROM touched t CROSS JOIN LATERAL (
-                SELECT r.timestamp FROM {_TABLE} r WHERE r.device_id = t.device_id AND r.timestamp < t.start
+                SELECT date_bin(%(window)s, r.timestamp, timestamptz 'epoch') AS start
+                FROM {_TABLE} r WHERE r.device_id = t.device_id AND r.timestamp < t.start
                 AND r.timestamp >= t.start - interval '1 minute' ORDER BY r.timestamp DESC LIMIT 1
-            ) p WHERE t.first
+            ) p
+            WHERE t.first AND EXISTS (
+                SELECT FROM stream_timers q WHERE q.stage = '{STAGE_NAME}' AND q.device_id = t.device_id
+                AND q.key = (extract(epoch FROM p.start) * 1000000)::bigint::text
+            )
         )
         SELECT r.message_id::text, r.device_id, r.timestamp, r.trace_id, r.span_id, r.x, r.y, r.z
         FROM wanted w CROSS JOIN LATERAL (
@@ -192,7 +198,6 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     }
 
 
-STAGE_NAME: Final = "accelerometer-window"
 ACCELEROMETER_WINDOW: Final = Stage(
     name=STAGE_NAME,
     source=ACCELEROMETER_RAW,

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device import ACCELEROMETER_RAW, GPS_RAW
 from loom_models.stage import DUE_SCHEMA, ContextQuery
-from loom_models.stages.accelerometer_windowed import SAMPLES
+from loom_models.stages.accelerometer_windowed import SAMPLES, STAGE_NAME
 from loom_models.stages.georegion import FIXES, REGIONS
 from loom_platform import georegions
 from loom_platform.stream.writer import Writer
@@ -60,11 +60,25 @@ def test_samples(connection: psycopg.Connection[Any]) -> None:
         schema=DUE_SCHEMA,
         orient="row",
     )
+    starts = frame.select("device_id", pl.col("timestamp").dt.truncate("5s").dt.epoch("us").cast(pl.String)).unique()
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            f"INSERT INTO stream_timers VALUES ('{STAGE_NAME}', '2', %s, %s, now())", list(starts.iter_rows())
+        )
     for part in (frame[:1], frame[5:9], frame[40:120], frame.clear()):
         got = ask(connection, SAMPLES, part, due)
         expected = test_accelerometer_windowed.query(frame, part, due, datetime.now(UTC))[SAMPLES.name]
         assert not got.is_empty()
         assert_frame_equal(got, expected, check_row_order=False)
+    # What has its answer is not read for each batch of the next window.
+    connection.execute("DELETE FROM stream_timers")
+    own = pl.col("timestamp").dt.truncate("5s").is_in(frame[5:9]["timestamp"].dt.truncate("5s").implode())
+    assert ask(connection, SAMPLES, frame[5:9]).filter(~own).is_empty()
+    assert (
+        test_accelerometer_windowed.query(frame, frame[5:9], NO_TIMERS, datetime.now(UTC))[SAMPLES.name]
+        .filter(~own)
+        .height
+    )
 
 
 def test_an_open_window_is_not_read(connection: psycopg.Connection[Any]) -> None:
