@@ -2,11 +2,14 @@
 
 import base64
 import binascii
+from datetime import timedelta
+from typing import Final
 
 import polars as pl
 
 from loom_contracts.message import StoredBody
 from loom_contracts.topic import Topic
+from loom_contracts.topics.device import ACCELEROMETER_RAW
 from loom_models.errors import DependencyError
 from loom_models.stage import BatchPolicy, Body, Context, Output, Stage, Transform
 
@@ -14,8 +17,13 @@ VERSION = "1"
 ROW_POLICY = BatchPolicy(max_rows=25_000)
 """In a backlog, 25,000 rows to a batch are stored a fifth faster than 10,000, and no slower than 50,000."""
 
+STEADY_POLICY = BatchPolicy(max_rows=25_000, max_wait=timedelta(milliseconds=100))
+"""Of sensors that never pause: nobody waits for one sample of many, and small batches cost the most of a live day."""
+
 BODY_POLICY = BatchPolicy(max_rows=500, max_bytes=32 * 1024 * 1024)
 """Bodies are large: fewer to a batch, so that memory stays bounded."""
+
+_STEADY: Final = frozenset({ACCELEROMETER_RAW})
 
 
 def landing_stage(topic: Topic) -> Stage:
@@ -28,7 +36,7 @@ def landing_stage(topic: Topic) -> Stage:
         version=VERSION,
         transform=_rows_only(topic) if body is None else _with_bodies(topic, body),
         description=f"Stores {topic.name} as it came.",
-        policy=ROW_POLICY if body is None else BODY_POLICY,
+        policy=BODY_POLICY if body is not None else STEADY_POLICY if topic in _STEADY else ROW_POLICY,
     )
 
 

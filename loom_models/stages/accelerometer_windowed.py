@@ -206,6 +206,6 @@ ACCELEROMETER_WINDOW: Final = Stage(
     transform=transform,
     description="Features of accelerometer samples over windows of five seconds.",
     # A recompute has all of a window in its batch, so nothing is read twice there.
-    policy=BatchPolicy(max_rows_again=50_000, max_wait=timedelta(milliseconds=20)),
+    policy=BatchPolicy(max_rows_again=50_000, max_wait=timedelta(milliseconds=100)),
     context=(SAMPLES,),
 )
