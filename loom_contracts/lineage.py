@@ -22,6 +22,7 @@ from loom_contracts.topics.device import (
 )
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_contracts.topics.media import VAD_FILTERED
+from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,28 @@ LINKS: Final[tuple[Link, ...]] = (
         CHARGING_DETECTED,
         "r.timestamp <= %(timestamp)s AND r.timestamp > %(timestamp)s - interval '180 days'",
         timedelta(days=183),
+    ),
+    # A stop is told at the end of its window.
+    Link(
+        SIGNIFICANT_MOTION,
+        ACCELEROMETER_WINDOWED,
+        "r.timestamp BETWEEN %(timestamp)s - interval '1 minute' AND %(timestamp)s "
+        "AND r.message_id = %(source_message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '1 minute' "
+        "AND r.source_message_id = %(message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '1 minute' "
+        "AND %(timestamp)s + interval '1 minute'",
+        timedelta(minutes=1),
+    ),
+    # Positions have a say in it too, from two minutes further away: REACH of the stage.
+    Link(
+        ACTIVITY_CLASSIFIED,
+        ACCELEROMETER_WINDOWED,
+        "r.timestamp = %(timestamp)s AND r.message_id = %(source_message_id)s",
+        "r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '4 minutes' "
+        "AND %(timestamp)s + interval '4 minutes'",
+        timedelta(minutes=6),
     ),
 )
 
