@@ -50,7 +50,7 @@ class Home:
 
     def answer(self, frame: pl.DataFrame, now: datetime = MUCH_LATER, due: pl.DataFrame = NO_TIMERS) -> int:
         """What the engine does of a batch and its due timers; how many rows were given."""
-        output = self.stage.transform(frame, Context("1", now, self._frames(frame, due), due))
+        output = self.stage.transform(frame, self.context(frame, now, due))
         (sink,) = self.stage.sinks
         rows = output.rows[sink]
         assert set(rows.columns) == sink_columns(sink)
@@ -85,7 +85,8 @@ class Home:
     def found(self) -> list[dict[str, Any]]:
         return sorted(self.standing.values(), key=lambda r: (r["device_id"], r["timestamp"], r["source_message_id"]))
 
-    def _frames(self, frame: pl.DataFrame, due: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    def context(self, frame: pl.DataFrame, now: datetime = MUCH_LATER, due: pl.DataFrame = NO_TIMERS) -> Context:
+        """What the engine tells the stage, by the stage's own SQL."""
         frames = {}
         for query in self.stage.context:
             parameters = query.parameters(frame, due)
@@ -94,7 +95,7 @@ class Home:
                 with self.connection.cursor(binary=True) as cursor:
                     rows = cursor.execute(query.sql, parameters).fetchall()
                 frames[query.name] = pl.DataFrame(rows, schema=query.schema, orient="row")
-        return frames
+        return Context("1", now, frames, due)
 
 
 def minutes(moment: datetime | None) -> float | None:
