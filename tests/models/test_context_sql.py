@@ -13,11 +13,12 @@ from polars.testing import assert_frame_equal
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device import ACCELEROMETER_RAW, GPS_RAW
 from loom_models.stage import DUE_SCHEMA, ContextQuery
+from loom_models.stages import business
 from loom_models.stages.accelerometer_windowed import SAMPLES, STAGE_NAME
 from loom_models.stages.georegion import FIXES, REGIONS
 from loom_platform import georegions
 from loom_platform.stream.writer import Writer
-from tests.models import test_accelerometer_windowed, test_georegion
+from tests.models import test_accelerometer_windowed, test_business, test_georegion
 from tests.models.frames import batch
 
 pytestmark = pytest.mark.integration
@@ -118,3 +119,26 @@ def test_regions(connection: psycopg.Connection[Any]) -> None:
     assert got["region_id"][1] == str(park.id)
     assert got["region_revision"].to_list() == [1, 2]
     assert got["latitude"].to_list() == [1.0, 0.5]
+
+
+def test_the_fixes_around_a_stay(connection: psycopg.Connection[Any]) -> None:
+    chance = random.Random(3)
+    frame = batch(
+        GPS_RAW,
+        [
+            {
+                "device_id": f"phone-{n % 2}",
+                "timestamp": MIDNIGHT + timedelta(seconds=chance.randint(-40_000, 40_000)),
+                "latitude": chance.choice([0.0, 0.0, 1.0]),
+                "longitude": 0.0,
+                "accuracy": chance.choice([None, 5.0, 900.0]),
+            }
+            for n in range(300)
+        ],
+    )
+    land(connection, GPS_RAW, frame)
+    woken = pl.DataFrame([("phone-1", "wake:2026-01-15T01:00Z")], schema=DUE_SCHEMA, orient="row")
+    for part in (frame[:1], frame[5:9], frame[40:80], frame.clear()):
+        got = ask(connection, business.FIXES, part, woken).unique()
+        expected = test_business.query(frame, part, woken, MIDNIGHT)[business.FIXES.name].unique()
+        assert_frame_equal(got, expected, check_row_order=False)
