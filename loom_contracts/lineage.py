@@ -20,9 +20,11 @@ from loom_contracts.topics.device import (
     POWER_PATTERNS,
     POWER_RAW,
 )
+from loom_contracts.topics.device_system import APPS_ANDROID_USAGE_RAW, APPS_ANDROID_USAGE_RECONCILED
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
+from loom_contracts.topics.os_events import APP_LIFECYCLE_ENRICHED, APP_LIFECYCLE_RAW, APP_SESSION_DETECTED
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,30 @@ LINKS: Final[tuple[Link, ...]] = (
         CHARGING_DETECTED,
         "r.timestamp <= %(timestamp)s AND r.timestamp > %(timestamp)s - interval '180 days'",
         timedelta(days=183),
+    ),
+    _of_one(
+        APP_LIFECYCLE_ENRICHED,
+        APP_LIFECYCLE_RAW,
+        "r.timestamp <= %(timestamp)s AND r.timestamp >= %(timestamp)s - interval '26 hours'",
+        timedelta(hours=26),
+    ),
+    # The event that it began with, and the one that ended it, unless that was the screen.
+    Link(
+        APP_SESSION_DETECTED,
+        APP_LIFECYCLE_RAW,
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '26 hours' "
+        "AND (r.timestamp = %(timestamp)s OR r.message_id = %(source_message_id)s)",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '26 hours' AND %(timestamp)s "
+        "AND (r.timestamp = %(timestamp)s OR r.source_message_id = %(message_id)s)",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '26 hours' "
+        "AND %(timestamp)s + interval '26 hours'",
+        timedelta(hours=26),
+    ),
+    Link(
+        APPS_ANDROID_USAGE_RECONCILED,
+        APPS_ANDROID_USAGE_RAW,
+        "r.timestamp = %(timestamp)s AND r.message_id = %(source_message_id)s",
+        "r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s",
     ),
     # A stop is told at the end of its window.
     Link(

@@ -19,19 +19,19 @@ from loom_models.wakes import WAKE, woken
 
 SAME_RUN: Final = timedelta(minutes=10)
 """What of a batch lies closer than this is one stretch."""
-_NEAR: Final = 200
+NEAR: Final = 200
 """So many events of each table are searched for a border, before all of FAR are."""
-_FAR: Final = timedelta(hours=26)
+FAR: Final = timedelta(hours=26)
 """Longer than any session that nothing interrupts."""
 
 _APPS: Final = APP_LIFECYCLE_RAW.table.name
 _SYSTEM: Final = SYSTEM_EVENTS_RAW.table.name
-_SCREEN: Final = "('screen_off', 'device_lock', 'screen_on')"
-_APP_RANK: Final = f"CASE WHEN e.event_type IN ('launch', 'foreground') THEN {START} ELSE {END} END"
-_SCREEN_RANK: Final = f"CASE e.event_type WHEN 'screen_on' THEN {ON} ELSE {OFF} END"
+SCREEN: Final = "('screen_off', 'device_lock', 'screen_on')"
+APP_RANK: Final = f"CASE WHEN e.event_type IN ('launch', 'foreground') THEN {START} ELSE {END} END"
+SCREEN_RANK: Final = f"CASE e.event_type WHEN 'screen_on' THEN {ON} ELSE {OFF} END"
 
 
-def _border(search: str, before: bool, limit: int | None) -> str:
+def border_sql(search: str, before: bool, limit: int | None) -> str:
     """SQL of the nearest border among the events that fulfil `search`, of `limit` events of either table at most."""
     order = f"ORDER BY e.timestamp {'DESC' if before else 'ASC'} LIMIT {limit}" if limit else ""
     most, least = ("max", "min") if before else ("min", "max")
@@ -43,11 +43,11 @@ def _border(search: str, before: bool, limit: int | None) -> str:
     """
     return f"""(
         WITH nearby AS (
-            (SELECT e.timestamp, {_APP_RANK} AS rank, e.message_id, e.app_identifier AS app, true AS is_app
+            (SELECT e.timestamp, {APP_RANK} AS rank, e.message_id, e.app_identifier AS app, true AS is_app
              FROM {_APPS} e WHERE e.device_id = t.device_id AND {search} {order})
             UNION ALL
-            (SELECT e.timestamp, {_SCREEN_RANK}, e.message_id, NULL, false
-             FROM {_SYSTEM} e WHERE e.device_id = t.device_id AND e.event_type IN {_SCREEN} AND {search} {order})
+            (SELECT e.timestamp, {SCREEN_RANK}, e.message_id, NULL, false
+             FROM {_SYSTEM} e WHERE e.device_id = t.device_id AND e.event_type IN {SCREEN} AND {search} {order})
         )
         SELECT {most}(b.timestamp) FROM (
             SELECT s.timestamp, s.rank, s.app, lag(s.timestamp) OVER near AS p_at, lag(s.rank) OVER near AS p_rank,
@@ -66,6 +66,14 @@ def _border(search: str, before: bool, limit: int | None) -> str:
 
 _BEFORE: Final = "e.timestamp < t.first"
 _AFTER: Final = "e.timestamp > t.last"
+LOW: Final = f"""coalesce(
+    {border_sql(_BEFORE, True, NEAR)},
+    {border_sql(f"{_BEFORE} AND e.timestamp >= t.first - %(far)s", True, None)}, t.first - %(far)s)"""
+"""SQL of the border before `t.first`."""
+HIGH: Final = f"""coalesce(
+    {border_sql(_AFTER, False, NEAR)},
+    {border_sql(f"{_AFTER} AND e.timestamp <= t.last + %(far)s", False, None)}, t.last + %(far)s)"""
+"""SQL of the border after `t.last`."""
 MOMENTS: Final = ContextQuery(
     name="moments",
     # From the last beginning (or screen going off) before the stretch, too: it tells who was in front before.
@@ -74,12 +82,7 @@ MOMENTS: Final = ContextQuery(
             SELECT * FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
                 AS t (device_id, first, last)
         ), framed AS (
-            SELECT t.device_id, t.first, coalesce(
-                {_border(_BEFORE, True, _NEAR)},
-                {_border(f"{_BEFORE} AND e.timestamp >= t.first - %(far)s", True, None)}, t.first - %(far)s) AS low,
-            coalesce(
-                {_border(_AFTER, False, _NEAR)},
-                {_border(f"{_AFTER} AND e.timestamp <= t.last + %(far)s", False, None)}, t.last + %(far)s) AS high
+            SELECT t.device_id, t.first, {LOW} AS low, {HIGH} AS high
             FROM t
         ), reaching AS (
             SELECT t.*, coalesce(greatest(
@@ -92,14 +95,14 @@ MOMENTS: Final = ContextQuery(
             ), t.low) AS reach FROM framed t
         )
         SELECT t.first, t.low, t.high, m.* FROM reaching t CROSS JOIN LATERAL (
-            SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {_APP_RANK},
+            SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {APP_RANK},
                 e.app_identifier, e.app_name, e.duration_seconds
             FROM {_APPS} e WHERE e.device_id = t.device_id AND e.timestamp BETWEEN t.reach AND t.high
             UNION ALL
-            SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {_SCREEN_RANK},
+            SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {SCREEN_RANK},
                 NULL, NULL, NULL
             FROM {_SYSTEM} e WHERE e.device_id = t.device_id AND e.timestamp BETWEEN t.reach AND t.high
-                AND e.event_type IN {_SCREEN}
+                AND e.event_type IN {SCREEN}
         ) m
     """,
     parameters=lambda batch, due: _parameters(batch, due),
@@ -164,5 +167,5 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
         "firsts": spans["first"].to_list(),
         "lasts": spans["last"].to_list(),
         "timeout": TIMEOUT,
-        "far": _FAR,
+        "far": FAR,
     }

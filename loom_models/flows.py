@@ -43,17 +43,20 @@ from loom_models.stages.accelerometer_windowed import ACCELEROMETER_WINDOW
 from loom_models.stages.activity_classifier import ACTIVITY_CLASSIFIER
 from loom_models.stages.app_enriched import APP_ENRICHMENT
 from loom_models.stages.app_sessions import APP_SESSIONS
+from loom_models.stages.app_usage import APP_USAGE_RECONCILER
 from loom_models.stages.bluetooth_enriched import BLUETOOTH_ENRICHER
 from loom_models.stages.bluetooth_presence import BLUETOOTH_PRESENCE
 from loom_models.stages.business import BUSINESS_MATCHER
 from loom_models.stages.charging_detected import CHARGING_SESSIONS
 from loom_models.stages.geocoder import GEOCODER
 from loom_models.stages.georegion import GEOREGION_DETECTOR
+from loom_models.stages.gps_cleaned import GPS_CLEANER
 from loom_models.stages.motion_detector import MOTION_DETECTOR
 from loom_models.stages.network_stays import NETWORK_STAYS
 from loom_models.stages.power_enriched import POWER_ENRICHER
 from loom_models.stages.power_patterns import CHARGING_PATTERNS
 from loom_models.stages.vad_filtered import SILERO_VAD
+from loom_models.stages.visit_detected import VISIT_DETECTOR
 from loom_models.stages.wifi_enriched import WIFI_ENRICHER
 
 Priority = Literal["critical", "high", "medium", "low"]
@@ -81,9 +84,9 @@ FLOWS: Final[tuple[Flow, ...]] = (
     Flow(
         "location-enrichment",
         "high",
-        "Positions, and the saved places that they lie in.",
+        "Positions: which can be believed, their saved places, addresses and businesses, and visits and trips.",
         0.1,
-        (landing_stage(GPS_RAW), GEOREGION_DETECTOR, GEOCODER, BUSINESS_MATCHER),
+        (landing_stage(GPS_RAW), GPS_CLEANER, GEOREGION_DETECTOR, GEOCODER, BUSINESS_MATCHER, VISIT_DETECTOR),
     ),
     Flow(
         "motion-classification",
@@ -149,6 +152,7 @@ FLOWS: Final[tuple[Flow, ...]] = (
             landing_stage(APPS_ANDROID_USAGE_RAW),
             APP_ENRICHMENT,
             APP_SESSIONS,
+            APP_USAGE_RECONCILER,
         ),
     ),
     Flow(

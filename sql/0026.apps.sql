@@ -78,7 +78,7 @@ CREATE TABLE device_system_apps_android_usage_reconciled (
     period_start       timestamptz NOT NULL,
     period_end         timestamptz NOT NULL,
     usage_seconds      float8,
-    events_seconds     float8      NOT NULL,
+    events_seconds     float8,
     believed           text        NOT NULL,
     reason             text        NOT NULL,
     seconds            float8      NOT NULL,
@@ -107,7 +107,3 @@ CREATE TABLE app_categories (
 );
 ALTER SEQUENCE app_category_revisions OWNED BY app_categories.revision;
 COMMENT ON TABLE app_categories IS 'Categories that the person gave to applications; deleted_at is set when taken back.';
-
--- The statistics whose stretch an event lies in.
-CREATE INDEX device_system_apps_android_usage_raw_period
-ON device_system_apps_android_usage_raw (device_id, aggregation_period_end);

@@ -80,10 +80,12 @@ class ReconciledUsage(DerivedMessage):
     period_start: AwareDatetime = Field(description="When the stretch begins, UTC.")
     period_end: AwareDatetime = Field(description="When it ends, no later than it was read, UTC.")
     usage_seconds: float | None = Field(None, ge=0.0, description="In front, by UsageStats; null where they lack it.")
-    events_seconds: float = Field(ge=0.0, description="In front, by the sessions of its events.")
+    events_seconds: float | None = Field(
+        None, ge=0.0, description="In front, by its events; null where the stretch is longer than two days."
+    )
     believed: Literal["usage", "events"] = Field(description="Which of the two is right.")
-    reason: Literal["agree", "differ", "no_events", "no_usage", "usage_impossible"] = Field(
-        description="Why; agree: less than a minute or a tenth apart."
+    reason: Literal["agree", "differ", "no_events", "no_usage", "usage_impossible", "not_compared"] = Field(
+        description="Why; agree: ten seconds or a tenth apart at most. usage_impossible: longer than the stretch."
     )
     seconds: float = Field(ge=0.0, description="The one that is believed.")
     launch_count: Count | None = Field(None, description="How often it was started, by UsageStats.")

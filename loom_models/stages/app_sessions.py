@@ -54,7 +54,8 @@ APP_SESSIONS: Final = Stage(
     version="1",
     transform=transform,
     description="Sessions of applications in front; ends that were lost are closed by the screen or by a time-out.",
-    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=20)),
+    # A person uses several applications within a second at times; their borders are looked for once then.
+    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=200)),
     context=(MOMENTS, CATEGORIES),
     inputs=REVISION,
     wakes=(SYSTEM_EVENTS_RAW,),
