@@ -10,6 +10,7 @@ import polars as pl
 from loom_contracts.message import StoredBody
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device import ACCELEROMETER_RAW
+from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW
 from loom_models.errors import DependencyError
 from loom_models.stage import BatchPolicy, Body, Context, Output, Stage, Transform
 
@@ -18,12 +19,12 @@ ROW_POLICY = BatchPolicy(max_rows=25_000)
 """In a backlog, 25,000 rows to a batch are stored a fifth faster than 10,000, and no slower than 50,000."""
 
 STEADY_POLICY = BatchPolicy(max_rows=25_000, max_wait=timedelta(milliseconds=100))
-"""Of sensors that never pause: nobody waits for one sample of many, and small batches cost the most of a live day."""
+"""Of what comes many times a second: nobody waits for one of many, and small batches cost the most of a live day."""
 
 BODY_POLICY = BatchPolicy(max_rows=500, max_bytes=32 * 1024 * 1024)
 """Bodies are large: fewer to a batch, so that memory stays bounded."""
 
-_STEADY: Final = frozenset({ACCELEROMETER_RAW})
+_STEADY: Final = frozenset({ACCELEROMETER_RAW, APP_LIFECYCLE_RAW})
 
 
 def landing_stage(topic: Topic) -> Stage:

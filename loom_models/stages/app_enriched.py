@@ -65,7 +65,8 @@ APP_ENRICHMENT: Final = Stage(
     version="1",
     transform=transform,
     description="Events of applications with category and session.",
-    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=20)),
+    # A person uses several applications within a second at times; their borders are looked for once then.
+    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=200)),
     context=(MOMENTS, CATEGORIES),
     inputs=REVISION,
     wakes=(SYSTEM_EVENTS_RAW,),
