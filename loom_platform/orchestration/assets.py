@@ -24,6 +24,9 @@ from loom_platform.stream.api import StageReport, recompute, run_stream
 log = logging.getLogger(__name__)
 
 STREAM_TAG = "loom/stream"
+BESIDE_TAG = "loom/beside"
+"""Stages that a stream run has selected, but leaves to another run. Dagster fails a run without a partition that reads
+a materialized day asset from outside of it, so what fills a stage's source is always selected too."""
 """Tag of a stream run: the name of its group."""
 
 STORAGE_AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, DagsterPostgresException)
@@ -53,7 +56,8 @@ def stream_assets(group: StageGroup, landing_stages: Sequence[Stage]) -> dg.Asse
         context: dg.AssetExecutionContext, config: RecomputeConfig, platform: dg.ResourceParam[Platform]
     ) -> Iterator[dg.MaterializeResult[None]]:
         selected = [t for t in group.sinks if asset_key(t) in context.selected_asset_keys]
-        stages = group.filling(selected)
+        beside = context.run.tags.get(BESIDE_TAG, "").split()
+        stages = [s for s in group.filling(selected) if s.name not in beside]
         if context.has_partition_key or context.has_partition_key_range:
             yield from _recompute(context, platform, stages, config)
         else:

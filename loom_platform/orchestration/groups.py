@@ -32,6 +32,17 @@ class StageGroup:
         wanted = {self.stage_of[t].name for t in topics}
         return tuple(s for s in self.stages if s.name in wanted)
 
+    def sources_of(self, names: Iterable[str]) -> tuple[Stage, ...]:
+        """The stages that fill what the stages called `names` read, and what those read, without `names` themselves."""
+        wanted = set(names)
+        found: set[str] = set()
+        # Each stage comes after the one that fills its source, so one pass from the last to the first finds them all.
+        for stage in reversed(self.stages):
+            source = self.stage_of.get(stage.source)
+            if stage.name in wanted | found and source is not None and source.name not in wanted | {stage.name}:
+                found.add(source.name)
+        return self.named(found)
+
     def named(self, names: Iterable[str]) -> tuple[Stage, ...]:
         """The stages called `names`, in topological order."""
         wanted = set(names)

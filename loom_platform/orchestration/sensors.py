@@ -11,7 +11,7 @@ from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN
 
 from loom_models.errors import DependencyError
 from loom_models.stage import Stage
-from loom_platform.orchestration.assets import STREAM_TAG
+from loom_platform.orchestration.assets import BESIDE_TAG, STREAM_TAG
 from loom_platform.orchestration.decisions import LiveRun, Sight, Watch, chosen, retry_at
 from loom_platform.orchestration.groups import StageGroup
 from loom_platform.orchestration.platform import Platform
@@ -101,23 +101,30 @@ def stream_sensor(groups: Sequence[StageGroup], jobs: Sequence[UnresolvedAssetJo
         except (DependencyError, psycopg.OperationalError) as error:
             return dg.SkipReason(f"waiting for {error}")
         free = [n for n in names if n not in sight.busy]
-        return [r for g in groups if (r := _request(g, ready, recent, free)) is not None]
+        return [r for g in groups if (r := request_for(g, ready, recent, free)) is not None]
 
     return kafka
 
 
-def _request(
+def request_for(
     group: StageGroup, ready: Sequence[str], recent: Sequence[str], free: Sequence[str]
 ) -> dg.RunRequest | None:
+    """A run of the group's stages that are `ready`, and of those that may soon be; None when none is.
+
+    What fills their sources is part of it, or selected beside it where another run has it (BESIDE_TAG).
+    """
     own = {s.name for s in group.stages}
     opened = chosen([n for n in ready if n in own], recent, [n for n in free if n in own])
     if not opened:
         return None
+    sources = group.sources_of(opened)
+    beside = [s for s in sources if s.name not in free]
+    selected = group.named([*opened, *(s.name for s in sources)])
     return dg.RunRequest(
         job_name=job_name(group),
-        asset_selection=[asset_key(sink) for stage in group.named(opened) for sink in stage.sinks],
+        asset_selection=[asset_key(sink) for stage in selected for sink in stage.sinks],
         asset_check_keys=[],
-        tags={STREAM_TAG: group.name},
+        tags={STREAM_TAG: group.name} | ({BESIDE_TAG: " ".join(s.name for s in beside)} if beside else {}),
     )
 
 
@@ -158,7 +165,8 @@ def live_runs(instance: dg.DagsterInstance, group: StageGroup) -> list[LiveRun]:
     return [
         LiveRun(
             r.dagster_run.run_id,
-            frozenset(stage_of[k] for k in r.dagster_run.asset_selection or () if k in stage_of),
+            frozenset(stage_of[k] for k in r.dagster_run.asset_selection or () if k in stage_of)
+            - frozenset(r.dagster_run.tags.get(BESIDE_TAG, "").split()),
             _utc(r.create_timestamp),
         )
         for r in records

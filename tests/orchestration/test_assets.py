@@ -19,9 +19,13 @@ from loom_contracts.topic import Topic
 from loom_contracts.topics.device import GPS_RAW, POWER_RAW
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_models.flows import FLOWS, STAGES, Flow
-from loom_platform.orchestration.assets import STREAM_TAG
+from loom_models.landing import landing_stage
+from loom_models.stages.georegion import GEOREGION_DETECTOR
+from loom_platform.orchestration.assets import BESIDE_TAG, STREAM_TAG
 from loom_platform.orchestration.definitions import build_defs
+from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.platform import Platform
+from loom_platform.orchestration.sensors import live_runs, request_for
 from loom_platform.orchestration.specs import DAYS, asset_key
 from loom_platform.topics import create_topics, topics_with_errors
 
@@ -129,6 +133,28 @@ def test_a_stream_run_marks_the_days_it_touched_and_plots_what_it_did(world: Wor
     assert last is not None
     assert (last.metadata["next_offset"].value, last.metadata["version"].value) == (12, "1")
     assert {"latency_p50_seconds", "latency_p95_seconds", "dead_letters"} <= last.metadata.keys()
+
+
+def test_a_stage_can_have_a_run_without_the_one_that_fills_its_source(world: World) -> None:
+    """Such as at a timer, or when the other one has gone on in a run of its own."""
+    world.send(GPS_RAW, fix(NOON))
+    assert world.run(GPS_RAW, tags={STREAM_TAG: "sensors"}).success
+    assert world.count("location_georegion_detected") == 0
+    (group,) = (g for g in groups_of(FLOWS) if g.name == "sensors")
+    request = request_for(group, [GEOREGION_DETECTOR.name], [], [GEOREGION_DETECTOR.name])
+    assert request is not None
+    assert request.asset_selection == [asset_key(GPS_RAW), asset_key(GEOREGION_DETECTED)]
+    assert request.tags[BESIDE_TAG] == landing_stage(GPS_RAW).name
+    assert world.run(GPS_RAW, GEOREGION_DETECTED, tags=dict(request.tags)).success
+    assert world.count("location_georegion_detected") == 1
+    # What it left to another run is free as soon as that one ends.
+    world.instance.create_run_for_job(
+        world.defs.resolve_job_def("stream_sensors"),
+        asset_selection=frozenset(request.asset_selection),
+        tags=dict(request.tags),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert [run.stages for run in live_runs(world.instance, group)] == [{GEOREGION_DETECTOR.name}]
 
 
 def test_a_recompute_of_days_gives_the_same_rows_and_marks_just_those_days(world: World) -> None:
