@@ -18,6 +18,8 @@ REACH: Final = 13
 """How many moments of usable fixes, on either side, a verdict depends on."""
 NULL_ISLAND_DEGREES: Final = 0.01
 WORST_ACCURACY_M: Final = 250.0
+UNKNOWN_ACCURACY_M: Final = 20.0
+"""What a fix that does not tell its accuracy is taken to have."""
 CLOCK_AHEAD: Final = timedelta(minutes=2)
 """A fix that is accepted so long before its own time has a wrong clock."""
 FASTEST_MPS: Final = 300.0
@@ -30,15 +32,14 @@ USABLE_SQL: Final = (
 """The verdicts that need the fix alone, in SQL."""
 
 _SLACK_M: Final = 100.0
-_UNKNOWN_ACCURACY_M: Final = 20.0
 _SPIKE_MPS: Final = 25.0
 _SPIKE_SPEED_MPS: Final = 15.0
 _SPIKE: Final = 120.0
 _SHORT_RUN: Final = 5
-_SHORT_RUN_S: Final = 600.0
+_SHORT_RUN_S: Final = 600
 _LINKED_S: Final = 7_200.0
 _STALE_BACK: Final = range(2, 7)
-_STALE_S: Final = 600.0
+_STALE_S: Final = 600
 _STALE_M: Final = 50.0
 _STALE_MPS: Final = 3.0
 _STALE_PAUSE_S: Final = 5.0
@@ -102,12 +103,9 @@ def distances_m(latitude: Floats, longitude: Floats, to_latitude: Floats, to_lon
     return distances
 
 
-def seconds_of(frame: pl.DataFrame) -> Floats:
-    """`timestamp` in seconds from the first row; float64 holds microseconds over centuries."""
-    if frame.is_empty():
-        return np.zeros(0)
-    seconds: Floats = (frame["timestamp"] - frame["timestamp"][0]).dt.total_microseconds().to_numpy() / 1e6
-    return seconds
+def micros_of(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """`timestamp` in microseconds since the epoch."""
+    return frame["timestamp"].dt.epoch("us").to_numpy()
 
 
 def groups_of(frame: pl.DataFrame, by: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -124,12 +122,12 @@ def _in_order(fixes: pl.DataFrame, by: Sequence[str]) -> list[str | None]:
     """`stale`, `jump` or None for each of `fixes`, of which no two are of one moment."""
     if fixes.is_empty():
         return []
-    at, group = seconds_of(fixes), groups_of(fixes, by)
+    at, group = micros_of(fixes), groups_of(fixes, by)
     latitude, longitude = fixes["latitude"].to_numpy(), fixes["longitude"].to_numpy()
-    slack = fixes["accuracy"].fill_null(_UNKNOWN_ACCURACY_M).to_numpy()
+    slack = fixes["accuracy"].fill_null(UNKNOWN_ACCURACY_M).to_numpy()
     speed = fixes["speed"].fill_null(0.0).to_numpy()
     step = steps_m(latitude, longitude)
-    pause = np.diff(at, prepend=at[0])
+    pause = np.diff(at, prepend=at[0]) / 1e6
     linked = _same(group, 1) & (pause <= _LINKED_S)
     safe = step - slack - np.roll(slack, 1)
     jumps = _spikes(latitude, longitude, step, safe, pause, speed, _same(group, 1))
@@ -171,12 +169,12 @@ def _spikes(
     return np.asarray(quick & _next_is(quick) & nearer & (speed < _SPIKE_SPEED_MPS), dtype=np.bool_)
 
 
-def _short_runs(at: Floats, linked: Flags, breaks: Flags) -> Flags:
+def _short_runs(at: npt.NDArray[np.int64], linked: Flags, breaks: Flags) -> Flags:
     """Fixes of a run of a few that nothing could have reached from a run beside it that is no shorter."""
     starts = np.flatnonzero(breaks | ~linked)
     ends = np.append(starts[1:], len(at))
     size = np.minimum(ends - starts, _SHORT_RUN + 1)
-    size[at[ends - 1] - at[starts] > _SHORT_RUN_S] = _SHORT_RUN + 1
+    size[at[ends - 1] - at[starts] > _SHORT_RUN_S * 1_000_000] = _SHORT_RUN + 1
     broken = breaks[starts]
     before, after = np.zeros(len(starts), dtype=np.bool_), np.zeros(len(starts), dtype=np.bool_)
     before[1:] = broken[1:] & (size[:-1] >= size[1:])
@@ -188,7 +186,7 @@ def _short_runs(at: Floats, linked: Flags, breaks: Flags) -> Flags:
 def _stale(
     latitude: Floats,
     longitude: Floats,
-    at: Floats,
+    at: npt.NDArray[np.int64],
     step: Floats,
     pause: Floats,
     speed: Floats,
@@ -199,7 +197,7 @@ def _stale(
     def equal(back: int) -> Flags:
         same = _same(group, back)
         same[back:] &= (latitude[back:] == latitude[:-back]) & (longitude[back:] == longitude[:-back])
-        same[back:] &= at[back:] - at[:-back] <= _STALE_S
+        same[back:] &= at[back:] - at[:-back] <= _STALE_S * 1_000_000
         return same
 
     on_the_way = equal(1) & (speed >= _STALE_MPS) & (pause >= _STALE_PAUSE_S)

@@ -27,7 +27,7 @@ class CleanedFix(DerivedMessage):
 
 
 class Visit(DerivedMessage):
-    """A stay of five minutes or more at one place; `timestamp` is when it begins.
+    """A stay of six minutes or more at one place; `timestamp` is when it begins.
 
     While it goes on (`is_open`) the row stays as it is. Without any fix for twelve hours it has ended at the last one.
     """
