@@ -12,6 +12,7 @@ from loom_contracts.topic import Topic
 from loom_contracts.topics.device import GPS_RAW
 from loom_models.stage import DUE_SCHEMA, Context, Stage
 from loom_models.wakes import wakes_of
+from loom_platform.stream.apply import finish
 from loom_platform.stream.writer import Writer
 from tests.models.frames import batch, message_id, sink_columns
 
@@ -96,6 +97,19 @@ class Home:
                     rows = cursor.execute(query.sql, parameters).fetchall()
                 frames[query.name] = pl.DataFrame(rows, schema=query.schema, orient="row")
         return Context("1", now, frames, due)
+
+
+def answered(
+    connection: psycopg.Connection[Any], rows: Sequence[tuple[float, Mapping[str, Any]]], *stages: Stage, topic: Topic
+) -> None:
+    """`rows` are landed, and what the stages say of them stands in the tables."""
+    home = Home(connection, stages[0])
+    frame = home.land(rows, topic)
+    for stage in stages:
+        home = Home(connection, stage)
+        output = stage.transform(frame, home.context(frame))
+        with connection.transaction():
+            Writer(connection).write(stage.sinks[0].table, finish(output.rows[stage.sinks[0]], stage, "run"))
 
 
 def minutes(moment: datetime | None) -> float | None:

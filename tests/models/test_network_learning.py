@@ -8,17 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from loom_contracts.topic import Topic
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.device_system import BLUETOOTH_RAW, WIFI_RAW
-from loom_models.stage import Stage
 from loom_models.stages.bluetooth_presence import BLUETOOTH_PRESENCE
 from loom_models.stages.network_stays import NETWORK_STAYS
 from loom_models.stages.wifi_enriched import WIFI_ENRICHER
 from loom_platform import georegions
-from loom_platform.stream.apply import finish
-from loom_platform.stream.writer import Writer
-from tests.models.network_home import NOON, Home
+from tests.models.network_home import NOON, Home, answered
 
 pytestmark = pytest.mark.integration
 DAYS = 14
@@ -63,19 +59,6 @@ def fixes() -> list[tuple[float, dict[str, Any]]]:
                 (midnight + hour * HOUR - 0.5, {"latitude": latitude, "longitude": longitude, "accuracy": 9.0})
             )
     return found
-
-
-def answered(
-    connection: psycopg.Connection[Any], rows: list[tuple[float, dict[str, Any]]], *stages: Stage, topic: Topic
-) -> None:
-    """`rows` are landed, and what the stages say of them stands in the tables."""
-    home = Home(connection, stages[0])
-    frame = home.land(rows, topic)
-    for stage in stages:
-        home = Home(connection, stage)
-        output = stage.transform(frame, home.context(frame))
-        with connection.transaction():
-            Writer(connection).write(stage.sinks[0].table, finish(output.rows[stage.sinks[0]], stage, "run"))
 
 
 def learned(connection: psycopg.Connection[Any]) -> dict[str, tuple[str, str]]:
