@@ -75,6 +75,7 @@ async def test_the_day_that_was_is_the_day_that_is_found(outcome: Outcome) -> No
     _all_is_stored_once(outcome)
     _presence_is_right(outcome)
     _windows_are_right(outcome)
+    _activities_are_right(outcome)
     _speech_is_found(outcome)
     _every_answer_is_explained(outcome)
 
@@ -120,6 +121,18 @@ def _windows_are_right(outcome: Outcome) -> None:
             strength.setdefault(outcome.truth.day.activity_at(burst.start).kind, []).append(dynamic)
     assert max(strength["rest"]) < 0.5
     assert min(strength["walk"]) > 1.0
+
+
+def _activities_are_right(outcome: Outcome) -> None:
+    """Every window has one; and what moves, begins and ends."""
+    told = outcome.rows("SELECT timestamp, activity FROM motion_classification_activity_current")
+    assert [(len(told),)] == outcome.rows("SELECT count(*) FROM device_sensor_accelerometer_windowed_current")
+    does = {"sleep": "still", "rest": "still", "walk": "walking", "hike": "walking", "drive": "in_vehicle"}
+    right = [does[outcome.truth.day.activity_at(outcome.seconds(t) + 2.5).kind] == activity for t, activity in told]
+    assert sum(right) / len(right) >= 0.95
+    events = [e for (e,) in outcome.rows("SELECT event FROM motion_events_significant_current ORDER BY timestamp")]
+    assert events[:2] == ["start", "stop"]
+    assert set(events) == {"start", "stop"}
 
 
 def _speech_is_found(outcome: Outcome) -> None:

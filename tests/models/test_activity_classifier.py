@@ -144,17 +144,36 @@ def test_a_late_fix_amends_what_was_answered() -> None:
     assert world.simulation.timers == {}
 
 
+def test_who_drives_on_was_at_a_red_light() -> None:
+    world = World()
+    ride, light = row_of(["in_vehicle"] * 6), row_of(["still"] * 31, 30.0)
+    world.work(windows([*ride, *light]))
+    told = {r["timestamp"]: r["activity"] for r in world.simulation.rows.values()}
+    assert [told[at(row["at"])] for row in light[1:]] == ["still"] * 30
+    on = windows(row_of(["in_vehicle"] * 6, 185.0)).with_columns(pl.col("message_id").str.replace("^0", "f"))
+    world.work(on)
+    assert {r["activity"] for r in world.simulation.rows.values()} == {"in_vehicle"}
+    assert len(world.simulation.rows) == 43
+
+
 @settings(max_examples=12, deadline=None)
 @given(
-    kinds=st.lists(st.sampled_from(["still", "still", "walking", "in_vehicle"]), min_size=1, max_size=90),
+    stretches=st.lists(
+        st.tuples(st.sampled_from(["still", "walking", "in_vehicle"]), st.integers(1, 25)), min_size=1, max_size=6
+    ),
     seed=st.integers(0, 2**32),
 )
-def test_batches_order_and_restarts_do_not_show(kinds: list[str], seed: int) -> None:
+def test_batches_order_and_restarts_do_not_show(stretches: list[tuple[str, int]], seed: int) -> None:
     chance = random.Random(seed)
-    rows = [row | {"device_id": f"phone-{n % 2}"} for n, row in enumerate(row_of(kinds)) if chance.random() < 0.9]
+    kinds = [kind for kind, windows_of_it in stretches for _ in range(windows_of_it)]
+    rows = [
+        row | {"device_id": f"phone-{chance.random() < 0.1}"}
+        for n, row in enumerate(row_of(kinds))
+        if chance.random() < 0.9
+    ]
     positions = fixes(
         [
-            {"at": 5 * n + chance.randint(0, 9), "device_id": f"phone-{n % 2}", "latitude": 52 + chance.random() / 100}
+            {"at": 5 * n + chance.randint(0, 9), "device_id": "phone-False", "latitude": 52 + chance.random() / 100}
             | ({"speed": SPEEDS[kind]} if chance.random() < 0.5 else {})
             for n, kind in enumerate(kinds)
             if chance.random() < 0.3
@@ -170,7 +189,7 @@ def test_batches_order_and_restarts_do_not_show(kinds: list[str], seed: int) -> 
         shuffled = whole.sample(fraction=1.0, shuffle=True, seed=seed % 2**31)
         place = 0
         while place < shuffled.height:
-            parts.append((name, shuffled[place : place + chance.randint(1, 15)]))
+            parts.append((name, shuffled[place : place + chance.randint(1, 6)]))
             place += parts[-1][1].height
     chance.shuffle(parts)
     for name, part in parts:
