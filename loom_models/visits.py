@@ -23,7 +23,7 @@ STAY: Final = timedelta(minutes=6)
 RADIUS_M: Final = 100.0
 SLOWEST_MPS: Final = 0.1
 """Nobody on their way is slower, on the average of five minutes."""
-HEAD: Final = timedelta(minutes=10)
+HEAD: Final = STAY
 """A visit's place is the centre of its beginning, so that it does not move while the visit goes on."""
 SILENCE: Final = timedelta(hours=12)
 TRIM_M: Final = 40.0

@@ -35,9 +35,9 @@ class Visit(DerivedMessage):
     ended_at: AwareDatetime | None = Field(None, description="The last fix there; null while it goes on.")
     is_open: bool = Field(description="Whether it goes on, as far as is known.")
     duration_seconds: float | None = Field(None, ge=0.0, description="Its length, seconds; null while it goes on.")
-    latitude: Latitude = Field(description="Centre of its first ten minutes; WGS 84, decimal degrees.")
-    longitude: Longitude = Field(description="Centre of its first ten minutes; WGS 84, decimal degrees.")
-    radius_m: float = Field(ge=0.0, description="Nine tenths of the first ten minutes' fixes lie so near, metres.")
+    latitude: Latitude = Field(description="Centre of its first six minutes; WGS 84, decimal degrees.")
+    longitude: Longitude = Field(description="Centre of its first six minutes; WGS 84, decimal degrees.")
+    radius_m: float = Field(ge=0.0, description="Nine tenths of the fixes of that time lie so near, metres.")
     place_id: UUID = Field(
         description="The same for all visits of a place, by any device: a saved region's id if in one."
     )
