@@ -144,7 +144,10 @@ def _heads(ordered: pl.DataFrame, now: datetime) -> pl.DataFrame:
         .join(ends, on=["device_id", "head"], how="left", maintain_order="left")
         .with_columns(
             *(pl.col(n).shift(-1).over("device_id").alias(f"next_{n}") for n in following),
-            pl.col("app_identifier").shift(1).over("device_id").alias("previous_app_identifier"),
+            pl.when(at.diff() <= LONGEST)
+            .then(pl.col("app_identifier").shift(1))
+            .over("device_id")
+            .alias("previous_app_identifier"),
             # the same application once more, not ended and not long ago: that is one session
             (
                 (pl.col("app_identifier") == pl.col("app_identifier").shift(1))

@@ -61,7 +61,7 @@ class EnrichedAppEvent(DerivedMessage):
     session_started_at: AwareDatetime | None = Field(None, description="When that session began, UTC.")
     session_duration_seconds: float | None = Field(None, ge=0.0, description="From then to this event, seconds.")
     previous_app_identifier: Label | None = Field(
-        None, description="The application that was in front just before; null when none was."
+        None, description="In front before that session, with the screen on since then; null when none was."
     )
 
 
