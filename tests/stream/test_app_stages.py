@@ -55,10 +55,8 @@ def test_late_screen_events_amend_and_a_category_corrects_the_day(bench: Bench) 
     )
     bench.send(APP_LIFECYCLE_RAW, *told)
     bench.drain(*STAGES)
-    first = [
-        (0, "com.whatsapp", "communication", 60, "other_app"),
-        (60, "org.example.diary", "unknown", 30, "background"),
-    ]
+    diary = (60, "org.example.diary", "unknown", 30, "background")
+    first = [(0, "com.whatsapp", "communication", 60, "other_app"), diary]
     # a day ago, so its time is out
     assert sessions(bench) == [*first, (4_000, "com.whatsapp", "communication", 0, "timeout")]
 
