@@ -6,7 +6,7 @@ hour.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -29,15 +29,22 @@ NEAR: Final = timedelta(minutes=30)
 SAME_RUN: Final = timedelta(minutes=30)
 """What is touched within so long is read from the table as one stretch."""
 
+BEFORE: Final = timedelta(hours=60)
+AFTER: Final = timedelta(hours=84)
+"""How far a session and its neighbours reach, from the beginning of the first and of the last day that were touched."""
 OPEN: Final = "open:"
 """How the key of an open session's timer begins; its beginning in microseconds since the epoch follows."""
 
-_TABLE, _EVENTS, _FIXES = POWER_RAW.table.name, SYSTEM_EVENTS_RAW.table.name, GPS_RAW.table.name
+# With these bounds the planner leaves out all days but a few, which is most of what such a query takes.
+_TABLE, _EVENTS, _FIXES = (
+    f"(SELECT * FROM {topic.table.name} WHERE timestamp >= %(since)s AND timestamp <= %(until)s)"
+    for topic in (POWER_RAW, SYSTEM_EVENTS_RAW, GPS_RAW)
+)
 _EDGE: Final = f"""
     SELECT n.timestamp, n.message_id FROM {_TABLE} n WHERE n.device_id = run.device_id AND NOT {PLUGGED_SQL}
-    AND {COUNTS_SQL} AND NOT EXISTS (
-        SELECT FROM {_TABLE} WHERE device_id = run.device_id AND {PLUGGED_SQL} AND {COUNTS_SQL}
-        AND timestamp >= n.timestamp AND timestamp <= n.timestamp + %(flicker)s)
+    AND {COUNTS_SQL} AND (
+        SELECT true FROM {_TABLE} o WHERE device_id = run.device_id AND {PLUGGED_SQL} AND {COUNTS_SQL}
+        AND timestamp >= n.timestamp AND timestamp <= n.timestamp + %(flicker)s LIMIT 1) IS NULL
 """
 _PLUGGED: Final = f"""
     SELECT p.* FROM {_TABLE} p WHERE p.device_id = run.device_id AND {PLUGGED_SQL} AND {COUNTS_SQL}
@@ -51,8 +58,8 @@ STRETCHES: Final = ContextQuery(
     # system's event and the nearest fix.
     sql=f"""
         WITH touched AS (
-            SELECT t.*, date_bin('1 day', first, 'epoch') - interval '60 hours' AS lo,
-                   date_bin('1 day', last, 'epoch') + interval '84 hours' AS hi
+            SELECT t.*, date_bin('1 day', first, 'epoch') - %(before)s AS lo,
+                   date_bin('1 day', last, 'epoch') + %(after)s AS hi
             FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
                  WITH ORDINALITY AS t (device_id, first, last, run)
         ), run AS (
@@ -63,17 +70,17 @@ STRETCHES: Final = ContextQuery(
                                ORDER BY n.timestamp DESC, n.message_id DESC LIMIT 1) u ON true
             LEFT JOIN LATERAL ({_EDGE} AND n.timestamp > run.last AND n.timestamp <= run.hi
                                ORDER BY n.timestamp, n.message_id LIMIT 1) v ON true
-            LEFT JOIN LATERAL (SELECT timestamp FROM {_TABLE} WHERE device_id = run.device_id AND timestamp >= run.lo
+            LEFT JOIN LATERAL (SELECT timestamp FROM {_TABLE} o WHERE device_id = run.device_id AND timestamp >= run.lo
                                AND timestamp < run.first ORDER BY timestamp LIMIT 1) e ON true
-            LEFT JOIN LATERAL (SELECT timestamp FROM {_TABLE} WHERE device_id = run.device_id AND timestamp > run.last
+            LEFT JOIN LATERAL (SELECT timestamp FROM {_TABLE} o WHERE device_id = run.device_id AND timestamp > run.last
                                AND timestamp <= run.hi ORDER BY timestamp DESC LIMIT 1) l ON true
         ), within AS (
             SELECT run.run, p.*, {PLUGGED_SQL} AS is_plugged, run.last,
-                   min(timestamp) FILTER (WHERE {PLUGGED_SQL}) OVER following AS next_plugged
+                   min(timestamp) FILTER (WHERE {PLUGGED_SQL}) OVER from_the_end AS next_plugged
             FROM run JOIN {_TABLE} p ON p.device_id = run.device_id AND p.timestamp >= run.first
                  AND p.timestamp <= run.last + %(flicker)s AND {COUNTS_SQL}
-            WINDOW following AS (PARTITION BY run.run ORDER BY timestamp, {PLUGGED_SQL}, message_id
-                                 ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+            WINDOW from_the_end AS (PARTITION BY run.run ORDER BY timestamp DESC, {PLUGGED_SQL} DESC, message_id DESC
+                                    ROWS UNBOUNDED PRECEDING)
         ), edges AS (
             SELECT *, lag(is_plugged) OVER w AS before, lead(is_plugged) OVER w AS after,
                    row_number() OVER (PARTITION BY run, is_plugged, date_bin(%(trace)s, timestamp, 'epoch')
@@ -189,5 +196,11 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     )
     if touched.is_empty():
         return None
+    found = runs(touched, SAME_RUN)
     widths = {"flicker": FLICKER, "close": CLOSE, "silence": SILENCE, "trace": TRACE, "near": NEAR}
-    return {**runs(touched, SAME_RUN), **widths}
+    since, until = _day(min(found["firsts"])) - BEFORE, _day(max(found["lasts"])) + AFTER
+    return {**found, **widths, "before": BEFORE, "after": AFTER, "since": since, "until": until}
+
+
+def _day(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)

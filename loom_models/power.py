@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -81,7 +81,7 @@ def jumps(change: pl.Expr, hours: pl.Expr) -> pl.Expr:
     )
 
 
-def runs(touched: pl.DataFrame, apart: timedelta) -> Mapping[str, list[object]]:
+def runs(touched: pl.DataFrame, apart: timedelta) -> Mapping[str, list[Any]]:
     """Stretches of each device (`device_id`, `first`, `last`) as the arrays of a query.
 
     Those less than `apart` from each other are one.

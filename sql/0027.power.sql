@@ -112,7 +112,7 @@ SELECT loom_make_rollup('device_state_power_enriched', $$superseded_at IS NULL$$
 
 -- Where the stretch on a charger begins and ends that a reading lies in, without reading all of it. The condition is that
 -- of the stage charging-sessions, word for word.
-CREATE INDEX device_state_power_raw_unplugged ON device_state_power_raw (device_id, timestamp)
+CREATE INDEX device_state_power_raw_unplugged ON device_state_power_raw (device_id, timestamp, message_id)
 WHERE NOT (is_charging OR lower(coalesce(power_source, '')) IN ('usb', 'ac', 'wireless'));
 CREATE INDEX os_events_system_raw_charger ON os_events_system_raw (device_id, timestamp)
 WHERE event_type IN ('power_connected', 'power_disconnected');

@@ -44,8 +44,10 @@ REGIONS: Final = ContextQuery(
 def transform(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG001
     """The sessions around the batch's readings, around the times that it is woken for, and those whose time is out."""
     readings = context.frames[STRETCHES.name]
-    if readings.is_empty():
-        return Output({})
+    spans = readings.select("device_id", first="span_first", last="span_last").unique()
+    answered = {CHARGING_DETECTED: spans.match_to_schema(SPAN_SCHEMA)}
+    if not readings["is_plugged"].any():
+        return Output({}, spans=answered)
     # Two stretches of a batch may tell of the same session.
     found = sessions(readings, context.now).unique(["device_id", "timestamp"], keep="first", maintain_order=True)
     rows = found.join(_regions(found, context.frames[REGIONS.name]), on="source_message_id", how="left")
@@ -57,12 +59,11 @@ def transform(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG0
         *(pl.col(n).dt.epoch("us") if rows.schema[n] == UTC_MICROS else pl.col(n) for n in content),
     )
     is_open = pl.col("is_open")
-    spans = readings.select("device_id", first="span_first", last="span_last").unique()
     return Output(
         {CHARGING_DETECTED: rows.drop(_INNER)},
         timers=rows.filter(is_open).select("device_id", _key(), due_at=pl.col("last_at") + SILENCE),
         cleared=rows.filter(~is_open).select("device_id", _key()),
-        spans={CHARGING_DETECTED: spans.match_to_schema(SPAN_SCHEMA)},
+        spans=answered,
     )
 
 

@@ -12,7 +12,7 @@ The answer depends on the sessions that stand; when one changes, those after it 
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -109,7 +109,7 @@ def patterns(sessions: pl.DataFrame, version: str) -> pl.DataFrame:
     return with_ids(rows, namespace_of(STAGE_NAME, version), at, *(pl.col(n) for n in content))
 
 
-def _touched(batch: pl.DataFrame) -> Mapping[str, list[object]]:
+def _touched(batch: pl.DataFrame) -> Mapping[str, list[Any]]:
     return runs(batch.select("device_id", first="timestamp", last="timestamp"), TREND)
 
 

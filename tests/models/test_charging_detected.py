@@ -258,7 +258,7 @@ def days(draw: st.DrawFn) -> list[Reading]:
 
 
 @settings(
-    max_examples=10,
+    max_examples=8,
     deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
