@@ -72,8 +72,10 @@ def answered(batch: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:
     """The stretches in which the batch's windows, and the fixes of woken minutes, can change an answer."""
     start = pl.col("timestamp")
     touched = batch.select("device_id", start.alias("first"), (start + WINDOW).alias("last"))
-    near_fixes = stretches.joined(woken(due), APART + WINDOW, APART)
-    return stretches.joined(pl.concat([touched, near_fixes]), REACH, REACH)
+    if not due.is_empty():
+        near_fixes = woken(due).with_columns(pl.col("first") - (APART + WINDOW), pl.col("last") + APART)
+        touched = pl.concat([touched, near_fixes])
+    return stretches.joined(touched, REACH, REACH)
 
 
 def _read(batch: pl.DataFrame, due: pl.DataFrame) -> pl.DataFrame:
@@ -135,7 +137,8 @@ def activity_classifier(model: ModelFile | None) -> Stage:
         version=f"1+{activity.RULES if model is None else model.revision}",
         transform=transform,
         description="Activities of the person: still, walking, running, cycling, in a vehicle.",
-        policy=BatchPolicy(max_rows=5_000),
+        # Windows of several devices end together.
+        policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=100)),
         context=(WINDOWS, FIXES),
         wakes=(GPS_RAW,),
     )

@@ -183,6 +183,7 @@ MOTION_DETECTOR: Final = Stage(
     version="1",
     transform=transform,
     description="Beginnings and ends of motion, impacts, shakes, turns of the device.",
-    policy=BatchPolicy(max_rows=5_000),
+    # Windows of several devices end together.
+    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=100)),
     context=(WINDOWS,),
 )
