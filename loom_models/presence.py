@@ -26,12 +26,20 @@ _WHERE: Final = pl.Schema(dict.fromkeys(("timestamp", "span_first", "span_last")
 
 
 def days(
-    name: str, table: str, columns: Mapping[str, pl.DataType], reach: timedelta, tells: str = "true"
+    name: str,
+    table: str,
+    columns: Mapping[str, pl.DataType],
+    reach: timedelta,
+    tells: str,
+    same: Sequence[str],
+    every: timedelta,
 ) -> ContextQuery:
     """The records of each touched day and the one on either side of it within `reach`; those that tell something (SQL).
 
     A day is touched by a record in it, and by one that is the next after its last or before its first. `columns` are
-    read beside the envelope; `span_first` and `span_last` are the bounds of the touched days.
+    read beside the envelope; `span_first` and `span_last` are the bounds of the touched days. Of records that follow
+    each other with equal `same` columns only the first and the last of each stretch of time `every` (aligned to the
+    epoch) are given: enough to tell when that changed, and of any pause that is longer.
     """
     near = f"SELECT * FROM {table} WHERE device_id = run.device_id AND {tells}"
     earlier = "ORDER BY timestamp DESC, message_id DESC LIMIT 1"
@@ -50,7 +58,10 @@ def days(
         UNION ALL
         ({near} AND timestamp >= hi AND timestamp <= hi + %(reach)s {later})
     """
-    return _query(name, columns, reach, touched, read)
+    number = f"floor(extract(epoch FROM r.timestamp) / {every.total_seconds():.0f})::bigint"
+    parts = ", ".join([number, *(f"coalesce(r.{n}::text, '')" for n in same)])
+    mark = f"concat_ws(chr(31), {parts})"
+    return _query(name, columns, reach, touched, read, mark)
 
 
 def days_of_many(name: str, table: str, columns: Mapping[str, pl.DataType], reach: timedelta) -> ContextQuery:
@@ -63,10 +74,12 @@ def days_of_many(name: str, table: str, columns: Mapping[str, pl.DataType], reac
         SELECT * FROM {table} WHERE device_id = run.device_id
         AND timestamp >= lo - %(reach)s AND timestamp <= hi + %(reach)s
     """
-    return _query(name, columns, reach, touched, read)
+    return _query(name, columns, reach, touched, read, "r.message_id")
 
 
-def _query(name: str, columns: Mapping[str, pl.DataType], reach: timedelta, touched: str, read: str) -> ContextQuery:
+def _query(
+    name: str, columns: Mapping[str, pl.DataType], reach: timedelta, touched: str, read: str, mark: str
+) -> ContextQuery:
     texts = ("device_id", "trace_id", "span_id")
     names = ", ".join(f"r.{n}::text" if isinstance(t, pl.String) else f"r.{n}" for n, t in columns.items())
     return ContextQuery(
@@ -75,9 +88,14 @@ def _query(name: str, columns: Mapping[str, pl.DataType], reach: timedelta, touc
         WITH touched AS (
             SELECT * FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
                           AS t (device_id, first, last)
-        ), run AS ({touched})
-        SELECT r.message_id::text, r.device_id, r.trace_id, r.span_id, {names}, r.timestamp, run.lo, run.hi
-        FROM run CROSS JOIN LATERAL ({read}) r
+        ), run AS ({touched}), marked AS (
+            SELECT run.lo, run.hi, r.*, {mark} AS mark FROM run CROSS JOIN LATERAL ({read}) r
+        ), edged AS (
+            SELECT *, lag(mark) OVER w AS before, lead(mark) OVER w AS after FROM marked
+            WINDOW w AS (PARTITION BY device_id, lo ORDER BY timestamp, message_id)
+        )
+        SELECT r.message_id::text, r.device_id, r.trace_id, r.span_id, {names}, r.timestamp, r.lo, r.hi FROM edged r
+        WHERE before IS DISTINCT FROM mark OR after IS DISTINCT FROM mark
         """,
         _parameters(reach),
         pl.Schema({"message_id": pl.String(), **{n: pl.String() for n in texts}, **columns, **_WHERE}),

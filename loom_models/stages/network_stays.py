@@ -33,6 +33,8 @@ STATES: Final = presence.days(
     {**{n: pl.String() for n in _TEXTS}, "connected": pl.Boolean()},
     REACH,
     networks.TELLS_SQL,
+    ("connected", "ssid", "bssid"),
+    OBSERVED,
 )
 
 
