@@ -150,8 +150,8 @@ def touched(fixes: pl.DataFrame, batch: pl.DataFrame, minutes: pl.DataFrame) -> 
     return (
         fixes.with_row_index("order")
         .sort("timestamp")
-        .join_asof(given.with_columns(batch_at="timestamp"), on="timestamp", by="device_id")
-        .join_asof(minutes.sort("first"), left_on="timestamp", right_on="first", by="device_id")
+        .join_asof(given.with_columns(batch_at="timestamp"), on="timestamp", by="device_id", check_sortedness=False)
+        .join_asof(minutes.sort("first"), left_on="timestamp", right_on="first", by="device_id", check_sortedness=False)
         .join(followed, on=["device_id", "previous_at"], how="left")
         .filter(
             (pl.col("timestamp") - pl.col("batch_at") < WINDOW).fill_null(False)
@@ -181,11 +181,12 @@ def identified(
         ],
         how="diagonal",
     )
-    best = likeliest(places, visit_days(places, visits)).with_columns(
-        pl.when(pl.col("radius_m").is_not_null()).then(pl.lit("own")).otherwise(pl.lit(provider)).alias("provider")
-    )
+    best = likeliest(places, visit_days(places, visits)) if places.height else _NO_PLACE
     found = best.filter(pl.col("confidence") >= STANDS_OUT).select(
-        *keys, *_PLACE, "distance_m", "confidence", "provider", "visit_count"
+        *keys,
+        *_PLACE,
+        pl.col("distance_m", "confidence", "visit_count"),
+        pl.when(pl.col("radius_m").is_not_null()).then(pl.lit("own")).otherwise(pl.lit(provider)).alias("provider"),
     )
     state = (
         pl.when(~pl.col("usable"))
@@ -210,6 +211,17 @@ def identified(
         .rename({"message_id": "source_message_id", "place_latitude": "latitude", "place_longitude": "longitude"})
         .select("timestamp", "device_id", "trace_id", "span_id", "source_message_id", *_CONTENT)
     )
+
+
+_NO_PLACE: Final = pl.DataFrame(
+    schema={
+        "timestamp": UTC_MICROS,
+        "message_id": pl.String(),
+        **_PLACE_TYPES,
+        **dict.fromkeys(("radius_m", "distance_m", "confidence"), pl.Float64()),
+        "visit_count": pl.Int64(),
+    }
+)
 
 
 def likeliest(places: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
