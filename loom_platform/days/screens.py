@@ -9,8 +9,8 @@ import polars as pl
 from loom_contracts.table import Column, ColumnType
 from loom_platform.days.dataset import Dataset, Window
 from loom_platform.days.places import DEVICES
-from loom_platform.days.sources import APPS, CHARGING, SCREEN
-from loom_platform.days.stretches import all_devices, joined, within
+from loom_platform.days.sources import APPS, CHARGING, SCREEN, USAGE
+from loom_platform.days.stretches import all_devices, devices, joined, within
 
 LONGEST_UNSEEN: Final = timedelta(minutes=30)
 """A screen whose end was never told counts for so long at most."""
@@ -67,12 +67,15 @@ def screen_time_daily(window: Window) -> pl.DataFrame:
 
 
 def app_usage_daily(window: Window) -> pl.DataFrame:
-    """For each application: for how long it was in front, how many times."""
-    sessions = within(window.frames[APPS.name], window.day.starts_at, window.day.ends_at)
-    named = sessions.sort("started_at").group_by("app_identifier").agg(
-        pl.col("app_name").drop_nulls().last(), pl.col("app_category").last()
-    )  # fmt: skip
-    return (
+    """For each application: for how long it was in front, how many times.
+
+    From its sessions, and what Android's own statistics know beyond them where those are believed: of these only how
+    long is known, not when.
+    """
+    start, end = window.day.starts_at, window.day.ends_at
+    sessions = within(window.frames[APPS.name], start, end)
+    usage = within(window.frames[USAGE.name], start, end)
+    used = (
         joined(sessions, ["app_identifier"])
         .group_by("app_identifier")
         .agg(
@@ -81,6 +84,35 @@ def app_usage_daily(window: Window) -> pl.DataFrame:
             pl.col("started_at").min().alias("first_used_at"),
             pl.col("ended_at").max().alias("last_used_at"),
             all_devices(),
+        )
+    )
+    beyond = usage.group_by("app_identifier").agg(
+        (pl.col("more_seconds") * pl.col("share")).sum(),
+        pl.col("launch_count").fill_null(0).sum(),
+        pl.col("started_at").min().alias("usage_from"),
+        pl.col("ended_at").max().alias("usage_to"),
+        devices().alias("usage_devices"),
+    )
+    shown = ("app_identifier", "started_at", "app_name", "app_category")
+    named = (
+        pl.concat([sessions.select(shown), usage.select(shown)])
+        .sort("started_at")
+        .group_by("app_identifier")
+        .agg(pl.col("app_name").drop_nulls().last(), pl.col("app_category").last())
+    )
+    told_by = pl.concat_list(pl.col("device_ids", "usage_devices").fill_null([]))
+    seconds = pl.col("total_seconds").fill_null(0.0) + pl.col("more_seconds").fill_null(0.0)
+    return (
+        used.join(beyond, on="app_identifier", how="full", coalesce=True)
+        .with_columns(
+            seconds.clip(0.0, (end - start).total_seconds()).round(3).alias("total_seconds"),
+            pl.coalesce("sessions", "launch_count").alias("sessions"),
+            pl.coalesce("first_used_at", "usage_from").alias("first_used_at"),
+            pl.coalesce("last_used_at", "usage_to").alias("last_used_at"),
+            pl.concat_list(pl.col("device_ids", "usage_devices").fill_null([]))
+            .list.unique()
+            .list.sort()
+            .alias("device_ids"),
         )
         .join(named, on="app_identifier")
         .select(c.name for c in APP_USAGE_DAILY.columns)
@@ -120,12 +152,12 @@ APP_USAGE_DAILY = Dataset(
         Column("app_category", ColumnType.TEXT, False, "Its category; `loom apps categories` has them."),
         Column("total_seconds", ColumnType.FLOAT, False, "Time in front, counted once on however many devices."),
         Column("sessions", ColumnType.INTEGER, False, "How many times."),
-        Column("first_used_at", ColumnType.TIMESTAMP, False, "Start of the first use, within the day."),
-        Column("last_used_at", ColumnType.TIMESTAMP, False, "End of the last use, within the day."),
+        Column("first_used_at", ColumnType.TIMESTAMP, False, "Start of the first use, or of what statistics tell of."),
+        Column("last_used_at", ColumnType.TIMESTAMP, False, "End of the last use, or of what statistics tell of."),
         DEVICES,
     ),
     ("app_identifier",),
-    (APPS,),
+    (APPS, USAGE),
     app_usage_daily,
 )
 SCREEN_TIME_DAILY = Dataset(

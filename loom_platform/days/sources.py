@@ -10,6 +10,7 @@ from typing import Final
 import polars as pl
 
 from loom_contracts.topics.device import CHARGING_DETECTED, POWER_RAW
+from loom_contracts.topics.device_system import APPS_ANDROID_USAGE_RECONCILED
 from loom_contracts.topics.location import (
     ADDRESS_GEOCODED,
     BUSINESS_IDENTIFIED,
@@ -102,6 +103,33 @@ APPS: Final = Source(
     """,
     pl.Schema({**_STRETCH, "app_identifier": pl.String(), "app_name": pl.String(), "app_category": pl.String()}),
     {APP_SESSION_DETECTED: NEAR},
+)
+
+USAGE: Final = Source(
+    "usage",
+    # A device tells of the same stretch again and again while it grows: the longest counts.
+    f"""
+    SELECT * FROM (
+      SELECT DISTINCT ON (device_id, app_identifier, period_start)
+        message_id::text, device_id, period_start, period_end, app_identifier, app_name, app_category,
+        CASE WHEN believed = 'usage' THEN coalesce(seconds - events_seconds, 0) ELSE 0 END AS more_seconds, launch_count
+      FROM {APPS_ANDROID_USAGE_RECONCILED.table.name}_current
+      WHERE timestamp >= %(start)s - interval '1 day' AND timestamp < %(end)s + interval '2 days'
+        AND period_start < %(end)s AND period_end > %(start)s AND period_end - period_start <= interval '2 days'
+      ORDER BY device_id, app_identifier, period_start, period_end DESC, timestamp DESC
+    ) u WHERE more_seconds <> 0
+    """,
+    pl.Schema(
+        {
+            **_STRETCH,
+            "app_identifier": pl.String(),
+            "app_name": pl.String(),
+            "app_category": pl.String(),
+            "more_seconds": pl.Float64(),
+            "launch_count": pl.Int64(),
+        }
+    ),
+    {APPS_ANDROID_USAGE_RECONCILED: (1, 2)},
 )
 
 ACTIVITY: Final = Source(

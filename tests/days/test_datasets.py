@@ -14,7 +14,7 @@ from loom_platform.days.dataset import Dataset
 from loom_platform.days.places import TRIPS_DAILY, VISITS_DAILY
 from loom_platform.days.screens import APP_USAGE_DAILY, CHARGING_DAILY, SCREEN_TIME_DAILY
 from loom_platform.days.sleep import SLEEP_ESTIMATE_DAILY
-from loom_platform.days.sources import ACTIVITY, APPS, CHARGING, SCREEN, SPEECH, TRIPS, VISITS
+from loom_platform.days.sources import ACTIVITY, APPS, CHARGING, SCREEN, SPEECH, TRIPS, USAGE, VISITS
 from loom_platform.days.stretches import MOMENT, joined, within
 from loom_platform.days.timeline import DAY_TIMELINE
 from tests.days.windows import HOME, WORK, app, at, charge, lit, moving, rows, screen, trip, visit, window
@@ -133,6 +133,32 @@ def test_app_usage_over_midnight_and_on_two_devices() -> None:
     assert (mail["app_identifier"], mail["total_seconds"], mail["sessions"]) == ("org.mail", 1.5 * 3600, 2)
     assert (mail["first_used_at"], mail["device_ids"]) == (at(0), ["laptop", "phone"])
     assert (news["app_name"], news["app_category"], news["total_seconds"]) == ("ORG.NEWS", "communication", 900.0)
+
+
+def test_statistics_add_what_events_missed() -> None:
+    def told(name: str, more: float, **rest: object) -> dict[str, object]:
+        shown = {"device_id": "phone", "app_identifier": name, "app_category": "video", "more_seconds": more}
+        return {**shown, "started_at": at(0), "ended_at": at(24), **rest}
+
+    mail, film = rows(
+        APP_USAGE_DAILY,
+        window(
+            {
+                APPS: [app(at(9), at(10)), app(at(11), at(11.5), "org.film")],
+                USAGE: [
+                    told("org.mail", 1800.0),
+                    # of two days, so half of it is of this one
+                    told("org.film", -1200.0, started_at=at(0, day=19)),
+                ],
+            }
+        ),
+    )
+    assert (mail["app_identifier"], mail["total_seconds"], mail["sessions"]) == ("org.mail", 5400.0, 1)
+    assert (film["app_identifier"], film["total_seconds"]) == ("org.film", 1200.0)
+    (only,) = rows(APP_USAGE_DAILY, window({USAGE: [told("org.game", 60.0, launch_count=3)]}))
+    assert (only["total_seconds"], only["sessions"], only["first_used_at"], only["device_ids"]) == (
+        60.0, 3, at(0), ["phone"],
+    )  # fmt: skip
 
 
 def test_a_night_on_the_charger_is_one_session_in_two_days() -> None:

@@ -17,6 +17,7 @@ ALL = (
     sources.VISITS,
     sources.TRIPS,
     sources.APPS,
+    sources.USAGE,
     sources.ACTIVITY,
     sources.SCREEN,
     sources.CHARGING,
