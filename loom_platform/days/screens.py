@@ -109,10 +109,7 @@ def app_usage_daily(window: Window) -> pl.DataFrame:
             pl.coalesce("sessions", "launch_count").alias("sessions"),
             pl.coalesce("first_used_at", "usage_from").alias("first_used_at"),
             pl.coalesce("last_used_at", "usage_to").alias("last_used_at"),
-            pl.concat_list(pl.col("device_ids", "usage_devices").fill_null([]))
-            .list.unique()
-            .list.sort()
-            .alias("device_ids"),
+            told_by.list.unique().list.sort().alias("device_ids"),
         )
         .join(named, on="app_identifier")
         .select(c.name for c in APP_USAGE_DAILY.columns)
