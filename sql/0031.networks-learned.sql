@@ -32,7 +32,8 @@ SELECT network, on_day::date AS day, max(hint) AS hint,
        sum(greatest(0, extract(epoch FROM least(began + length, on_day + interval '17 hours')
                                         - greatest(began, on_day + interval '9 hours')))
            * (extract(isodow FROM on_day) < 6)::int)::float8 AS work_seconds
-FROM stay CROSS JOIN LATERAL generate_series(date_trunc('day', began), began + length, interval '1 day') AS on_day
+FROM stay CROSS JOIN LATERAL generate_series(date_trunc('day', began), greatest(began, began + length - interval '1 microsecond'),
+                                              interval '1 day') AS on_day
 GROUP BY network, on_day::date;
 COMMENT ON VIEW network_days IS 'For each network and day of the person: seconds on it, of them by night (0 to 6) and at work (9 to 17, Monday to Friday).';
 

@@ -38,12 +38,13 @@ def test_nothing_yet(connection: psycopg.Connection[Any]) -> None:
 
 def test_a_person_says_what_a_network_is(connection: psycopg.Connection[Any]) -> None:
     Home(connection, NETWORK_STAYS).land([(m, BERLIN) for m in (0, 60)], GPS_RAW)
-    # From noon to midnight (UTC) of a Thursday, and on to six in the morning.
+    # From noon to midnight (UTC) of a Thursday, and on to five in the morning.
     rows = [(m, {"connected": True, "ssid": "[nest] ü"}) for m in range(0, 18 * 60, 60)]
     answered(connection, rows, WIFI_ENRICHER, NETWORK_STAYS, topic=WIFI_RAW)
     (learned,) = json.loads(loom("list", "--json").stdout)
     assert (learned["network"], learned["category"], learned["category_by"]) == ("[nest] ü", "home", "dwell")
     assert (learned["nights"], learned["confidence"], learned["latitude"]) == (1, 0.5, 52.52)
+    assert learned["days"] == 2
 
     said = loom("set", "[nest] ü", "work")
     assert (said.exit_code, said.stdout) == (0, "[nest] ü: work\n")
