@@ -75,7 +75,13 @@ def test_a_battery_that_jumps() -> None:
     """A glitch of one reading: there is no rate across it."""
     rows = answers(frame([(0, 80, False), (10, 79, False), (10.1, 14, False), (10.2, 79, False), (20, 78, False)]))
     assert rows["quality"].to_list() == ["ok", "ok", "jump", "jump", "ok"]
-    assert rows["rate_percent_per_hour"].to_list() == [None, -6.0, None, pytest.approx(-5.9, abs=0.1), pytest.approx(-6.0, abs=0.3)]
+    assert rows["rate_percent_per_hour"].to_list() == [
+        None,
+        -6.0,
+        None,
+        pytest.approx(-5.9, abs=0.1),
+        pytest.approx(-6.0, abs=0.3),
+    ]
 
 
 def test_a_clock_that_is_two_hours_ahead() -> None:
