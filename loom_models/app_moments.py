@@ -3,11 +3,11 @@
 What happened before a border has no say in what comes after it. A border is an event before which, by its nearest
 neighbours alone, either nobody or another application was in front: the screen going off, or a beginning that begins a
 session. The stretch that a batch can change reaches from the last border before it to the first border after it whose
-neighbours are none of the batch's.
+neighbours, and the beginning (or screen going off) before it, are none of the batch's.
 """
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -19,7 +19,7 @@ from loom_models.wakes import WAKE, woken
 
 SAME_RUN: Final = timedelta(minutes=10)
 """What of a batch lies closer than this is one stretch."""
-NEAR: Final = 200
+NEAR: Final = 50
 """So many events of each table are searched for a border, before all of FAR are."""
 FAR: Final = timedelta(hours=26)
 """Longer than any session that nothing interrupts."""
@@ -51,10 +51,11 @@ def border_sql(search: str, before: bool, limit: int | None) -> str:
         )
         SELECT {most}(b.timestamp) FROM (
             SELECT s.timestamp, s.rank, s.app, lag(s.timestamp) OVER near AS p_at, lag(s.rank) OVER near AS p_rank,
-                lag(s.app) OVER near AS p_app, lag(s.rank, 2) OVER near AS q_rank, lag(s.app, 2) OVER near AS q_app
+                lag(s.app) OVER near AS p_app, lag(s.rank, 2) OVER near AS q_rank, lag(s.app, 2) OVER near AS q_app,
+                count(*) FILTER (WHERE s.rank IN ({OFF}, {START})) OVER near AS heads
             FROM nearby s {whole if limit else ""} WINDOW near AS (ORDER BY s.timestamp, s.rank, s.message_id)
         ) b
-        WHERE b.p_at < b.timestamp AND (
+        WHERE b.p_at < b.timestamp AND b.heads > {0 if before else 1} AND (
             b.rank = {OFF} OR (b.rank = {START} AND (
                 b.timestamp - b.p_at > %(timeout)s OR b.p_rank = {OFF} OR (b.p_rank = {START} AND b.p_app <> b.app)
                 OR (b.p_rank = {END} AND (
@@ -64,8 +65,10 @@ def border_sql(search: str, before: bool, limit: int | None) -> str:
     )"""
 
 
-_BEFORE: Final = "e.timestamp < t.first"
-_AFTER: Final = "e.timestamp > t.last"
+# The first and last moment of all that is read, so that a plan is made for a few days and not for all that there are.
+AT_ALL: Final = "e.timestamp BETWEEN %(earliest)s AND %(latest)s"
+_BEFORE: Final = f"{AT_ALL} AND e.timestamp < t.first"
+_AFTER: Final = f"{AT_ALL} AND e.timestamp > t.last"
 LOW: Final = f"""coalesce(
     {border_sql(_BEFORE, True, NEAR)},
     {border_sql(f"{_BEFORE} AND e.timestamp >= t.first - %(far)s", True, None)}, t.first - %(far)s)"""
@@ -81,27 +84,26 @@ MOMENTS: Final = ContextQuery(
         WITH t AS (
             SELECT * FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
                 AS t (device_id, first, last)
-        ), framed AS (
-            SELECT t.device_id, t.first, {LOW} AS low, {HIGH} AS high
-            FROM t
-        ), reaching AS (
+        ), framed AS MATERIALIZED (
+            SELECT t.device_id, t.first, {LOW} AS low, {HIGH} AS high FROM t
+        ), reaching AS MATERIALIZED (
             SELECT t.*, coalesce(greatest(
-                (SELECT e.timestamp FROM {_APPS} e WHERE e.device_id = t.device_id AND e.timestamp < t.low
-                 AND e.timestamp >= t.low - %(far)s AND e.event_type IN ('launch', 'foreground')
-                 ORDER BY e.timestamp DESC LIMIT 1),
-                (SELECT e.timestamp FROM {_SYSTEM} e WHERE e.device_id = t.device_id AND e.timestamp < t.low
-                 AND e.timestamp >= t.low - %(far)s AND e.event_type IN ('screen_off', 'device_lock')
-                 ORDER BY e.timestamp DESC LIMIT 1)
+                (SELECT e.timestamp FROM {_APPS} e
+                 WHERE e.device_id = t.device_id AND {AT_ALL} AND e.timestamp < t.low AND e.timestamp >= t.low - %(far)s
+                    AND e.event_type IN ('launch', 'foreground') ORDER BY e.timestamp DESC LIMIT 1),
+                (SELECT e.timestamp FROM {_SYSTEM} e
+                 WHERE e.device_id = t.device_id AND {AT_ALL} AND e.timestamp < t.low AND e.timestamp >= t.low - %(far)s
+                    AND e.event_type IN ('screen_off', 'device_lock') ORDER BY e.timestamp DESC LIMIT 1)
             ), t.low) AS reach FROM framed t
         )
         SELECT t.first, t.low, t.high, m.* FROM reaching t CROSS JOIN LATERAL (
             SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {APP_RANK},
                 e.app_identifier, e.app_name, e.duration_seconds
-            FROM {_APPS} e WHERE e.device_id = t.device_id AND e.timestamp BETWEEN t.reach AND t.high
+            FROM {_APPS} e WHERE e.device_id = t.device_id AND {AT_ALL} AND e.timestamp BETWEEN t.reach AND t.high
             UNION ALL
             SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {SCREEN_RANK},
                 NULL, NULL, NULL
-            FROM {_SYSTEM} e WHERE e.device_id = t.device_id AND e.timestamp BETWEEN t.reach AND t.high
+            FROM {_SYSTEM} e WHERE e.device_id = t.device_id AND {AT_ALL} AND e.timestamp BETWEEN t.reach AND t.high
                 AND e.event_type IN {SCREEN}
         ) m
     """,
@@ -162,10 +164,10 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     spans = touched(batch, due)
     if spans.is_empty():
         return None
-    return {
-        "devices": spans["device_id"].to_list(),
-        "firsts": spans["first"].to_list(),
-        "lasts": spans["last"].to_list(),
-        "timeout": TIMEOUT,
-        "far": FAR,
-    }
+    firsts, lasts = spans["first"].to_list(), spans["last"].to_list()
+    return {"devices": spans["device_id"].to_list(), "firsts": firsts, "lasts": lasts, **limits(firsts, lasts)}
+
+
+def limits(firsts: Sequence[datetime], lasts: Sequence[datetime]) -> Mapping[str, object]:
+    """What the SQL of LOW, HIGH and AT_ALL takes, for stretches from `firsts` to `lasts`."""
+    return {"timeout": TIMEOUT, "far": FAR, "earliest": min(firsts) - 2 * FAR, "latest": max(lasts) + FAR}

@@ -17,8 +17,8 @@ import polars as pl
 from loom_contracts.topics.device_system import APPS_ANDROID_USAGE_RAW, APPS_ANDROID_USAGE_RECONCILED
 from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, SYSTEM_EVENTS_RAW
 from loom_models.app_categories import CATEGORIES, REVISION, with_category
-from loom_models.app_moments import APP_RANK, FAR, LOW, SCREEN, SCREEN_RANK
-from loom_models.app_sessions import MOMENT_SCHEMA, TIMEOUT, find
+from loom_models.app_moments import APP_RANK, AT_ALL, LOW, SCREEN, SCREEN_RANK, limits
+from loom_models.app_sessions import MOMENT_SCHEMA, find
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, ContextQuery, Output, Stage
@@ -83,17 +83,18 @@ EVENTS: Final = ContextQuery(
         WITH t AS MATERIALIZED (
             SELECT u.message_id, u.device_id, u.first, u.last FROM ({_READINGS}) u
             WHERE u.last - u.first <= %(compared)s
-        ), reaching AS (SELECT t.*, {LOW} AS low FROM t)
+        ), reaching AS MATERIALIZED (SELECT t.*, {LOW} AS low FROM t)
         SELECT t.message_id::text, m.* FROM reaching t CROSS JOIN LATERAL (
             SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {APP_RANK},
                 e.app_identifier, e.app_name, e.duration_seconds
             FROM {APP_LIFECYCLE_RAW.table.name} e
-            WHERE e.device_id = t.device_id AND e.timestamp BETWEEN t.low AND t.last
+            WHERE e.device_id = t.device_id AND {AT_ALL} AND e.timestamp BETWEEN t.low AND t.last
             UNION ALL
             SELECT e.device_id, e.timestamp, e.message_id::text, e.trace_id, e.span_id, e.event_type, {SCREEN_RANK},
                 NULL, NULL, NULL
             FROM {SYSTEM_EVENTS_RAW.table.name} e
-            WHERE e.device_id = t.device_id AND e.timestamp BETWEEN t.low AND t.last AND e.event_type IN {SCREEN}
+            WHERE e.device_id = t.device_id AND {AT_ALL} AND e.timestamp BETWEEN t.low AND t.last
+                AND e.event_type IN {SCREEN}
         ) m
     """,
     parameters=lambda batch, due: _parameters(batch, due),
@@ -210,15 +211,20 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     late = woken(due)
     if batch.is_empty() and late.is_empty():
         return None
+    end = pl.coalesce("aggregation_period_end", "timestamp")
+    given = batch.select(pl.coalesce("aggregation_period_start", end - timedelta(days=1)), "timestamp")
+    firsts, lasts = late["first"].to_list(), late["last"].to_list()
     return {
         "ids": batch["message_id"].to_list(),
         "timestamps": batch["timestamp"].to_list(),
         "devices": late["device_id"].to_list(),
-        "firsts": late["first"].to_list(),
-        "lasts": late["last"].to_list(),
+        "firsts": firsts,
+        "lasts": lasts,
         "compared": COMPARED,
-        "timeout": TIMEOUT,
-        "far": FAR,
+        **limits(
+            [*given["aggregation_period_start"].to_list(), *(first - COMPARED for first in firsts)],
+            [*given["timestamp"].to_list(), *(last + COMPARED for last in lasts)],
+        ),
     }
 
 

@@ -138,7 +138,7 @@ times = st.one_of(st.integers(0, 900), st.integers(0, 120).map(lambda n: n * 600
 kinds = st.sampled_from(
     ("launch", "foreground", "foreground", "foreground", "background", "background", "terminate", "crash")
 )
-app_events = st.tuples(times, kinds, st.sampled_from("aaab"), st.none() | st.sampled_from((5.0, 700.0)))
+app_events = st.tuples(times, kinds, st.sampled_from("aabc"), st.none() | st.sampled_from((5.0, 700.0)))
 screen_events = st.tuples(times, st.sampled_from(("screen_off", "device_lock", "screen_on")), st.none(), st.none())
 days = st.lists(
     st.one_of(app_events, app_events, screen_events), min_size=1, max_size=14, unique_by=lambda e: e[0]
