@@ -14,7 +14,7 @@ RUNNING_MPS, CYCLING_MPS, VEHICLE_MPS = 2.3, 4.2, 9.0
 AT_LEAST_A_BICYCLE_MPS, AT_LEAST_A_VEHICLE_MPS = 4.8, 11.0
 """Who goes a tenth of the way faster than this does not run, or cycle, the slower part."""
 
-_LEAST_STEP_M, _LONGEST_STEP_M, _USUAL_ACCURACY_M = 10.0, 60.0, 6.0
+_LEAST_STEP_M, _LONGEST_STEP_M, _USUAL_ACCURACY_M = 10.0, 60.0, 5.0
 _METRES_PER_DEGREE: Final = 111_195.0
 _AROUND_US: Final = 30_000_000
 _UNSEEN_US: Final = 300_000_000
@@ -40,7 +40,7 @@ def way(at: Integers, latitude: Floats, longitude: Floats, accuracy: Floats) -> 
     """
     told = accuracy[~np.isnan(accuracy)]
     noise = float(np.median(told)) if len(told) else _USUAL_ACCURACY_M
-    turns = _beyond(latitude, longitude, min(max(2 * noise, _LEAST_STEP_M), _LONGEST_STEP_M))
+    turns = _beyond(latitude, longitude, min(max(2.5 * noise, _LEAST_STEP_M), _LONGEST_STEP_M))
     measured = np.cumsum(steps_m(latitude[turns], longitude[turns]))
     total = float(measured[-1])
     if total <= 0.0:

@@ -110,7 +110,7 @@ def _visits(
     names = [
         "\n".join(
             (
-                devices[a],
+                f"{devices[a]} {fixes.at[a]}",
                 "".join(ids[a : h + 1]),
                 ids[b] if ended else "",
                 f"{place.id} {place.region_revision or ''}",
@@ -168,7 +168,14 @@ def _trips(accepted: pl.DataFrame, fixes: Fixes, found: Found, places: Sequence[
         )
         sources = "".join(ids[here]) if ended else ids[a]
         names.append(
-            "\n".join((devices[a], str(ended), sources, *(f"{p.id} {p.region_revision}" for p in (left, reached))))
+            "\n".join(
+                (
+                    f"{devices[a]} {fixes.at[a]}",
+                    str(ended),
+                    sources,
+                    *(f"{p.id} {p.region_revision}" for p in (left, reached)),
+                )
+            )
         )
     source = np.where(found.trip_ended, found.trip_last, found.trip_first)
     rows = pl.DataFrame(

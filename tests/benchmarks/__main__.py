@@ -16,6 +16,7 @@ from tests.benchmarks import (
     flows,
     ingest,
     landing,
+    location,
     microbatch,
     motion,
     platform,
@@ -34,6 +35,7 @@ WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "erase": erase.run,
     "recompute": recompute.run,
     "storage": storage.run,
+    "location": location.run,
     "flows": flows.run,
 }
 ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "motion": motion.run, "platform": platform.run}

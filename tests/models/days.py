@@ -49,7 +49,7 @@ def fixes(
                 device_id=device,
                 timestamp=began + timedelta(seconds=at),
                 latitude=round(north, 7),
-                longitude=round(east, 7),
+                longitude=round((east + 180.0) % 360.0 - 180.0, 7),
                 accuracy=8.0,
             )
         )
