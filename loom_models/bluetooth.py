@@ -22,9 +22,9 @@ def sightings(scans: pl.DataFrame) -> pl.DataFrame:
     An address is in small letters, and in a scan once: with its strongest signal, and connected or paired where it is
     that once.
     """
-    key = ("timestamp", "message_id", "address")
+    numbered = scans.with_row_index("scan")
     each = (
-        scans.with_columns(pl.col("devices").str.json_decode(pl.List(_DEVICE)))
+        numbered.select("scan", pl.col("devices").str.json_decode(pl.List(_DEVICE)))
         .explode("devices")
         .filter(pl.col("devices").is_not_null())
         .unnest("devices")
@@ -34,13 +34,19 @@ def sightings(scans: pl.DataFrame) -> pl.DataFrame:
             pl.col("connected", "paired").fill_null(False),
         )
     )
-    return (
-        each.sort(pl.col("signal_dbm").fill_null(-1e9), descending=True, maintain_order=True)
-        .group_by(key, maintain_order=True)
-        .agg(
-            pl.col("connected", "paired").any(),
-            pl.col("name", "device_class").drop_nulls().first(),
-            pl.exclude(*key, "connected", "paired", "name", "device_class").first(),
+    # Most scans name each device once; putting together what is named twice is slow.
+    if each.select("scan", "address").is_unique().all():
+        once = each
+    else:
+        once = (
+            each.sort(pl.col("signal_dbm").fill_null(-1e9), descending=True, maintain_order=True)
+            .group_by("scan", "address", maintain_order=True)
+            .agg(
+                pl.col("name").drop_nulls().first(),
+                pl.col("signal_dbm").first(),
+                pl.col("connected", "paired").any(),
+                pl.col("device_class").drop_nulls().first(),
+            )
         )
-        .sort("device_id", *key)
-    )
+    found = numbered.drop("devices").join(once.sort("scan", "address"), on="scan", maintain_order="right")
+    return found.sort("device_id", "timestamp", "message_id", "address", maintain_order=True).drop("scan")

@@ -85,18 +85,18 @@ REGIONS: Final = ContextQuery(
 
 def transform(batch: pl.DataFrame, context: Context, /) -> Output:
     """Answers for the batch's states and those that follow them, and for states that a fix has come to."""
-    minutes = woken(context.due)
-    states = with_previous(context.frames[STATES.name], batch)
-    given = states.filter("target")
+    landed = context.frames[STATES.name]
     # A minute's fixes may be those of states before and after it.
-    met = stretches.within(states.with_columns(at="timestamp", timestamp="fix_at").drop_nulls("timestamp"), minutes)
-    met = met.with_columns(timestamp="at").drop("at").select(states.columns)
+    fixed = landed.select("device_id", "message_id", timestamp="fix_at").drop_nulls("timestamp")
+    met = stretches.within(fixed, woken(context.due)).select("message_id")
+    if batch.is_empty() and met.is_empty():
+        return Output({})
+    states = with_previous(landed, batch)
+    wanted = pl.concat([states.filter("target"), states.join(met, on="message_id", how="semi")])
     rows = enriched(
-        pl.concat([given, met]).unique(["timestamp", "message_id"], maintain_order=True),
-        context.frames[REGIONS.name],
-        context.version,
+        wanted.unique(["timestamp", "message_id"], maintain_order=True), context.frames[REGIONS.name], context.version
     )
-    again = rows.join(met.select(source_message_id="message_id"), on="source_message_id", how="semi")
+    again = rows.join(met, left_on="source_message_id", right_on="message_id", how="semi")
     spans = again.select("device_id", first="timestamp", last=pl.col("timestamp") + _MICROSECOND).unique()
     return Output({WIFI_ENRICHED: rows}, spans={WIFI_ENRICHED: spans.match_to_schema(SPAN_SCHEMA)})
 

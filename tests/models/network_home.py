@@ -53,7 +53,7 @@ class Home:
         """What the engine does of a batch and its due timers; how many rows were given."""
         output = self.stage.transform(frame, self.context(frame, now, due))
         (sink,) = self.stage.sinks
-        rows = output.rows[sink]
+        rows = output.rows.get(sink, pl.DataFrame(schema=dict.fromkeys(sink_columns(sink), pl.Null)))
         assert set(rows.columns) == sink_columns(sink)
         for device_id, first, last in output.spans.get(sink, pl.DataFrame()).iter_rows():
             self.standing = {
