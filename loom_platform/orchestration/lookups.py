@@ -1,5 +1,6 @@
 """Asking the services that a person chose, as an asset, and the sensor that starts it when something waits."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -18,8 +19,8 @@ NAME = "lookups"
 LOOK_SECONDS = 30
 
 
-def lookups_asset() -> dg.AssetsDefinition:
-    """The asset of what services have answered."""
+def lookups_asset(idle: timedelta = work.IDLE) -> dg.AssetsDefinition:
+    """The asset of what services have answered; a run ends when nothing has waited for `idle`."""
 
     @dg.asset(
         key=dg.AssetKey(NAME),
@@ -36,7 +37,7 @@ def lookups_asset() -> dg.AssetsDefinition:
         """Ask about what waits."""
         choices = chosen(platform.settings())
         with platform.connect("lookups", Role.STREAM) as connection, stop_on_interrupt() as stop:
-            asked = work.ask(connection, choices, stop=stop)
+            asked = work.ask(connection, choices, stop=stop, idle=idle)
             waiting = {c.kind: queue.waiting(connection, c.kind)[0] for c in choices}
         for name, reason in asked.away.items():
             context.log.warning(f"{name} is left alone for a while: {reason}; its rows stay pending")

@@ -45,7 +45,7 @@ def fix(number: int, seconds: float, latitude: float = 52.5219, longitude: float
     )
 
 
-def test_offline_is_the_default(bench: Bench) -> None:
+def test_offline_is_the_default_and_a_place_of_ones_own_corrects_yesterday(bench: Bench) -> None:
     bench.prepare(*STAGES)
     bench.send(GPS_RAW, fix(1, 0), fix(2, 60), fix(3, 120), fix(4, 130, 0.0, 0.0), fix(5, 400, 10.0, -40.0))
     bench.drain(*STAGES)
@@ -58,6 +58,15 @@ def test_offline_is_the_default(bench: Bench) -> None:
     states = [row[0] for row in bench.rows(_BUSINESSES)]
     assert states == ["moving", "none", "none", "skipped", "moving"]
     assert bench.rows("SELECT * FROM lookups") == []
+
+    with psycopg.connect(bench.owner_url, autocommit=True) as connection:
+        own_places.add(connection, "Ada's", 52.5220, 13.4133, category="bakery")
+    day = NOW.date()
+    recompute(BUSINESS_MATCHER, day, day, bench.config, on_report=lambda _: None, stop=threading.Event())
+    assert [row[:3] for row in bench.rows(_BUSINESSES)][:3] == [
+        ("moving", None, None),
+        *[("identified", "Ada's", "own")] * 2,
+    ]
 
 
 def test_an_outage_leaves_rows_pending_and_the_answer_comes_by_itself(bench: Bench) -> None:
@@ -96,34 +105,6 @@ def test_an_outage_leaves_rows_pending_and_the_answer_comes_by_itself(bench: Ben
         bench.drain(*STAGES)
         assert bench.rows(_ADDRESSES)[3] == ("found", "Berlin", "de", "nominatim", 0.0)
         assert bench.rows("SELECT count(*) FROM location_address_geocoded WHERE superseded_at IS NOT NULL") == [(3,)]
-
-
-def test_who_goes_back_to_offline_has_no_pending_rows(bench: Bench) -> None:
-    bench.prepare(*STAGES)
-    with opened(bench) as connection:
-        queue.choose(connection, chosen_at("http://127.0.0.1:1"))
-        bench.send(GPS_RAW, fix(1, 0))
-        bench.drain(*STAGES)
-        nobody = (Choice("address", "offline"), Choice("business", "none"))
-        queue.choose(connection, nobody)
-        assert not work.is_needed(connection, nobody)
-        bench.run(*STAGES)
-    assert bench.rows(_ADDRESSES) == [("found", "Berlin", "de", "offline", 300.0)]
-
-
-def test_a_place_of_ones_own_corrects_yesterday(bench: Bench) -> None:
-    bench.prepare(*STAGES)
-    bench.send(GPS_RAW, *(fix(n, 60 * n) for n in range(3)))
-    bench.drain(*STAGES)
-    assert [row[:2] for row in bench.rows(_BUSINESSES)] == [("moving", None), ("none", None), ("none", None)]
-    with psycopg.connect(bench.owner_url, autocommit=True) as connection:
-        own_places.add(connection, "Ada's", 52.5220, 13.4133, category="bakery")
-    day = NOW.date()
-    recompute(BUSINESS_MATCHER, day, day, bench.config, on_report=lambda _: None, stop=threading.Event())
-    assert [row[:3] for row in bench.rows(_BUSINESSES)] == [
-        ("moving", None, None),
-        *[("identified", "Ada's", "own")] * 2,
-    ]
 
 
 @contextmanager
