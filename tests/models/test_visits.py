@@ -24,21 +24,24 @@ COMMUTE: tuple[Spot, ...] = ((0, HOME), (H, HOME), (H + 200, WORK), (3 * H, WORK
 
 
 def rows(records: list[GpsFix], now: Any = LATER) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Visits and trips in order of time."""
     output = whole(records, now)
     assert set(output.rows[VISIT_DETECTED].columns) == sink_columns(VISIT_DETECTED)
     assert set(output.rows[TRIP_DETECTED].columns) == sink_columns(TRIP_DETECTED)
-    return tuple(output.rows[t].sort("timestamp").to_dicts() for t in VISIT_DETECTOR.sinks)  # type: ignore[return-value]
+    visits, trips = (output.rows[t].sort("timestamp").to_dicts() for t in VISIT_DETECTOR.sinks)
+    return visits, trips
 
 
-def minutes(row: dict[str, Any]) -> tuple[int, int]:
-    return tuple(round((row[n] - NOON).total_seconds() / 60) for n in ("timestamp", "ended_at"))  # type: ignore[return-value]
+def minutes(row: dict[str, Any]) -> list[int]:
+    """When it began and ended."""
+    return [round((row[n] - NOON).total_seconds() / 60) for n in ("timestamp", "ended_at")]
 
 
 @pytest.mark.parametrize("every", [1.0, 10.0, 60.0])
 def test_a_commute(every: float) -> None:
     visits, trips = rows(fixes(COMMUTE, NOON, every=every))
     for row, (start, end) in zip(visits, ((0, 60), (63, 180), (183, 300)), strict=True):
-        assert minutes(row) == (pytest.approx(start, abs=2), pytest.approx(end, abs=2))
+        assert minutes(row) == pytest.approx([start, end], abs=2)
     assert visits[0]["place_id"] == visits[2]["place_id"] != visits[1]["place_id"]
     assert all(row["radius_m"] < 20 for row in visits)
     assert [row["mode"] for row in trips] == ["in_vehicle"] * 2
