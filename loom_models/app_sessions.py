@@ -93,6 +93,11 @@ def find(moments: pl.DataFrame, now: datetime) -> Found:
     return Found(pl.concat([_sessions(heads), only_ends]), events)
 
 
+def seconds_of(micros: pl.Expr) -> pl.Expr:
+    """Whole microseconds as seconds: the nearest number to the decimal, in a frame of any size."""
+    return (micros * 1e-6).round(6)
+
+
 def _ordered(moments: pl.DataFrame) -> pl.DataFrame:
     """The moments in order. `head` numbers the stretches that begin with an application's start or with the screen.
 

@@ -12,7 +12,7 @@ import polars as pl
 from loom_contracts.topics.os_events import APP_LIFECYCLE_ENRICHED, APP_LIFECYCLE_RAW, SYSTEM_EVENTS_RAW
 from loom_models.app_categories import CATEGORIES, REVISION, with_category
 from loom_models.app_moments import MOMENTS, in_stretches, stretches
-from loom_models.app_sessions import MOMENT_SCHEMA, find
+from loom_models.app_sessions import MOMENT_SCHEMA, find, seconds_of
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, Output, Stage
 
@@ -27,7 +27,7 @@ def transform(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG0
     lasted = pl.col("timestamp") - pl.col("session_started_at")
     rows = (
         with_category(in_stretches(events, spans), context.frames[CATEGORIES.name])
-        .with_columns((lasted.dt.total_microseconds() / 1e6).alias("session_duration_seconds"))
+        .with_columns(seconds_of(lasted.dt.total_microseconds()).alias("session_duration_seconds"))
         .rename({"message_id": "source_message_id", "kind": "event_type"})
         .sort("device_id", "timestamp", "source_message_id")
     )

@@ -12,7 +12,7 @@ import polars as pl
 from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, APP_SESSION_DETECTED, SYSTEM_EVENTS_RAW
 from loom_models.app_categories import CATEGORIES, REVISION, with_category
 from loom_models.app_moments import MOMENTS, in_stretches, key_of, stretches
-from loom_models.app_sessions import MOMENT_SCHEMA, TIMEOUT, find
+from loom_models.app_sessions import MOMENT_SCHEMA, TIMEOUT, find, seconds_of
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, Output, Stage
 
@@ -24,11 +24,10 @@ def transform(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG0
     moments = context.frames[MOMENTS.name]
     spans = stretches(moments)
     found = find(moments.select(MOMENT_SCHEMA.names()), context.now)
+    lasted = pl.col("ended_at") - pl.col("timestamp")
     rows = with_ids(
         with_category(in_stretches(found.sessions, spans), context.frames[CATEGORIES.name])
-        .with_columns(
-            ((pl.col("ended_at") - pl.col("timestamp")).dt.total_microseconds() / 1e6).alias("duration_seconds")
-        )
+        .with_columns(seconds_of(lasted.dt.total_microseconds()).alias("duration_seconds"))
         .sort("device_id", "timestamp", "session_id"),
         namespace_of(STAGE_NAME, context.version),
         *(pl.col(n).dt.epoch("us") if n in ("timestamp", "ended_at") else pl.col(n) for n in _ID),

@@ -18,7 +18,7 @@ from loom_contracts.topics.device_system import APPS_ANDROID_USAGE_RAW, APPS_AND
 from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, SYSTEM_EVENTS_RAW
 from loom_models.app_categories import CATEGORIES, REVISION, with_category
 from loom_models.app_moments import APP_RANK, AT_ALL, LOW, SCREEN, SCREEN_RANK, limits
-from loom_models.app_sessions import MOMENT_SCHEMA, find
+from loom_models.app_sessions import MOMENT_SCHEMA, find, seconds_of
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, ContextQuery, Output, Stage
@@ -145,17 +145,18 @@ def in_front(readings: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     return (
         pl.concat(found)
         .join(readings.select("source_message_id", start, end), on="source_message_id")
-        .with_columns(((last - first).dt.total_microseconds() / 1e6).clip(0.0).alias("events_seconds"))
+        .with_columns((last - first).dt.total_microseconds().clip(0).alias("micros"))
         .group_by("source_message_id", "app_identifier")
-        .agg(pl.col("app_name").drop_nulls().first(), pl.col("events_seconds").sum())
-        .match_to_schema(_COUNTED)
+        .agg(pl.col("app_name").drop_nulls().sort().last(), pl.col("micros").sum())
+        .with_columns(seconds_of(pl.col("micros")).alias("events_seconds"))
+        .match_to_schema(_COUNTED, extra_columns="ignore")
     )
 
 
 def reconciled(rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` (`usage_seconds`, `events_seconds`, `period_start`, `period_end`) with what is believed, and why."""
     usage, events = pl.col("usage_seconds"), pl.col("events_seconds")
-    length = (pl.col("period_end") - pl.col("period_start")).dt.total_microseconds() / 1e6
+    length = seconds_of((pl.col("period_end") - pl.col("period_start")).dt.total_microseconds())
     compared = length <= COMPARED.total_seconds()
     apart = (usage - events).abs()
     return (

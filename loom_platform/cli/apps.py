@@ -110,4 +110,5 @@ def unset(application: Application) -> None:
     with reported(), Platform().connect("apps") as connection:
         app_categories.unset_category(connection, application)
         rules = {c.pattern: c.category for c in app_categories.own_categories(connection)}
-    console.print(f"taken back; {application} is {category_of(application, rules)}")
+    now = "" if application.endswith("*") else f"; {application} is {category_of(application, rules)}"
+    console.print(f"taken back{now}")
