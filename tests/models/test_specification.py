@@ -15,6 +15,7 @@ from loom_platform.cli.flows import files
 from loom_platform.cli.main import app
 
 SVG = "{http://www.w3.org/2000/svg}"
+FIVE = [f for f in FLOWS if f.name != "audio-processing" and any(not stage.landing for stage in f.stages)]
 COMMITTED = Path(__file__).parents[2] / "docs/flows/specifications"
 
 
@@ -46,6 +47,17 @@ def test_a_picture_shows_every_topic_and_stage_once_and_none_over_another(flow: 
     arrows = [p.get("class") for p in root.iter(f"{SVG}path") if p.get("class")]
     assert arrows.count("reads") == sum(1 + len(s.sinks) for s in derived)
     assert arrows.count("wakes") == sum(len(s.wakes) for s in derived)
+
+
+@pytest.mark.parametrize("flow", FIVE, ids=lambda flow: flow.name)
+def test_a_page_shows_its_picture_and_tells_of_each_stage_and_table(flow: Flow) -> None:
+    page = (COMMITTED.parent / f"{flow.name}.md").read_text(encoding="utf-8")
+    assert f"](specifications/{flow.name}.svg)" in page
+    assert f"]({flow.name}.md)" in (COMMITTED.parent / "README.md").read_text(encoding="utf-8")
+    for stage in flow.stages:
+        if not stage.landing:
+            assert f"| `{stage.name}` |" in page
+            assert all(f"`{sink.table.name}_current`" in page for sink in stage.sinks)
 
 
 def test_the_schema_refuses_what_is_no_flow() -> None:
