@@ -20,11 +20,22 @@ from loom_contracts.topics.device import (
     POWER_PATTERNS,
     POWER_RAW,
 )
-from loom_contracts.topics.device_system import APPS_ANDROID_USAGE_RAW, APPS_ANDROID_USAGE_RECONCILED
+from loom_contracts.topics.device_system import (
+    APPS_ANDROID_USAGE_RAW,
+    APPS_ANDROID_USAGE_RECONCILED,
+    BLUETOOTH_RAW,
+    WIFI_RAW,
+)
 from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
-from loom_contracts.topics.os_events import APP_LIFECYCLE_ENRICHED, APP_LIFECYCLE_RAW, APP_SESSION_DETECTED
+from loom_contracts.topics.network import BLUETOOTH_DETECTED, BLUETOOTH_ENRICHED, NETWORK_DETECTED, WIFI_ENRICHED
+from loom_contracts.topics.os_events import (
+    APP_LIFECYCLE_ENRICHED,
+    APP_LIFECYCLE_RAW,
+    APP_SESSION_DETECTED,
+    SYSTEM_EVENTS_RAW,
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,20 @@ def _of_one(sink: Topic, source: Topic, touches: str, reach: timedelta) -> Link:
         "AND r.message_id = %(source_message_id)s",
         "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '12 hours' AND %(timestamp)s "
         "AND r.source_message_id = %(message_id)s",
+        f"r.device_id = %(device_id)s AND {touches}",
+        reach,
+    )
+
+
+def _since(sink: Topic, source: Topic, back: str, touches: str, reach: timedelta) -> Link:
+    """The link of an answer to a row of its own time or, so far `back`, before it; others near it have a say in it."""
+    return Link(
+        sink,
+        source,
+        f"r.timestamp BETWEEN %(timestamp)s - interval '{back}' AND %(timestamp)s "
+        "AND r.message_id = %(source_message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s "
+        f"AND %(timestamp)s + interval '{back}' AND r.source_message_id = %(message_id)s",
         f"r.device_id = %(device_id)s AND {touches}",
         reach,
     )
@@ -149,7 +174,56 @@ LINKS: Final[tuple[Link, ...]] = (
         "AND %(timestamp)s + interval '4 minutes'",
         timedelta(minutes=6),
     ),
+    _since(
+        WIFI_ENRICHED,
+        WIFI_RAW,
+        "0",
+        "r.timestamp BETWEEN %(timestamp)s - interval '12 hours' AND %(timestamp)s",
+        timedelta(hours=12),
+    ),
+    # Whatever of its day is seen, and what is next to that; a day's first row may go on from the day before.
+    _since(
+        NETWORK_DETECTED,
+        WIFI_RAW,
+        "12 hours",
+        "r.timestamp BETWEEN %(timestamp)s - interval '12 hours' AND %(timestamp)s + interval '36 hours'",
+        timedelta(hours=36),
+    ),
+    _since(
+        BLUETOOTH_ENRICHED,
+        BLUETOOTH_RAW,
+        "0",
+        "r.timestamp BETWEEN %(timestamp)s - interval '30 minutes' AND %(timestamp)s",
+        timedelta(minutes=30),
+    ),
+    _since(
+        BLUETOOTH_DETECTED,
+        BLUETOOTH_RAW,
+        "30 minutes",
+        "r.timestamp BETWEEN %(timestamp)s - interval '30 minutes' AND %(timestamp)s + interval '25 hours'",
+        timedelta(hours=25),
+    ),
 )
+
+
+def _heard(sink: Topic, source: Topic, minutes: int) -> Link:
+    """The link of an answer to a source that is not its stage's own, and lies that near."""
+    touches = (
+        f"r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '{minutes} minutes' "
+        f"AND %(timestamp)s + interval '{minutes} minutes'"
+    )
+    return Link(sink, source, "false", "false", touches, timedelta(minutes=minutes))
+
+
+HEARD: Final[tuple[Link, ...]] = (
+    # A session's place is that of a fix near its first reading, which may come twelve hours after the charger's event.
+    _heard(CHARGING_DETECTED, GPS_RAW, 13 * 60),
+    _heard(CHARGING_DETECTED, SYSTEM_EVENTS_RAW, 60 * 60),
+    _heard(ACTIVITY_CLASSIFIED, GPS_RAW, 6),
+    _heard(WIFI_ENRICHED, GPS_RAW, 10),
+    _heard(APP_SESSION_DETECTED, SYSTEM_EVENTS_RAW, 26 * 60),
+)
+"""Other sources that have a say in answers. They explain nothing; what is erased of them takes those answers along."""
 
 EXPLAINED: Final[frozenset[str]] = frozenset(
     {"timestamp", "message_id", "device_id", "trace_id", "span_id", "source_message_id", "source_message_ids",

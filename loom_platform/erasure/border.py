@@ -17,7 +17,7 @@ from loom_contracts.topics.registry import DERIVED
 from loom_platform.erasure import ledger
 from loom_platform.erasure.rows import again_name
 from loom_platform.erasure.scope import Erasure
-from loom_platform.lineage.links import LINKS, Link
+from loom_platform.lineage.links import HEARD, LINKS, Link
 from loom_platform.rollups import forget as forget_rollup
 
 Connection = psycopg.Connection[Any]
@@ -51,7 +51,7 @@ def _near(connection: Connection, erasure: Erasure) -> dict[str, Any]:
     known: dict[str, Any] = {}
     while True:
         before = len(known)
-        for link in LINKS:
+        for link in (*LINKS, *HEARD):
             known |= _rows(connection, erasure, link.sink, _made_from(erasure, link, known), link.reach)
         if len(known) == before:
             return known
