@@ -26,7 +26,7 @@ from loom_contracts.topics.device_system import (
     BLUETOOTH_RAW,
     WIFI_RAW,
 )
-from loom_contracts.topics.location import GEOREGION_DETECTED
+from loom_contracts.topics.location import ADDRESS_GEOCODED, BUSINESS_IDENTIFIED, GEOREGION_DETECTED
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
 from loom_contracts.topics.network import BLUETOOTH_DETECTED, BLUETOOTH_ENRICHED, NETWORK_DETECTED, WIFI_ENRICHED
@@ -91,6 +91,20 @@ LINKS: Final[tuple[Link, ...]] = (
         "r.device_id = %(device_id)s AND (r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s OR "
         "r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '1 day' "
         "AND r.previous_message_id = %(message_id)s)",
+    ),
+    Link(
+        ADDRESS_GEOCODED,
+        GPS_RAW,
+        "r.timestamp = %(timestamp)s AND r.message_id = %(source_message_id)s",
+        "r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s",
+    ),
+    Link(
+        BUSINESS_IDENTIFIED,
+        GPS_RAW,
+        "r.timestamp = %(timestamp)s AND r.message_id = %(source_message_id)s",
+        "r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '30 minutes' AND %(timestamp)s",
+        timedelta(minutes=30),
     ),
     Link(
         ACCELEROMETER_WINDOWED,
