@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from loom_contracts.payloads.network import BluetoothScan, WifiState
@@ -16,6 +17,7 @@ from loom_models.stages.bluetooth_enriched import BLUETOOTH_ENRICHER
 from loom_models.stages.bluetooth_presence import BLUETOOTH_PRESENCE
 from loom_models.stages.network_stays import NETWORK_STAYS
 from loom_models.stages.wifi_enriched import WIFI_ENRICHER
+from loom_platform.lineage.explain import explain
 from loom_platform.stream.api import recompute
 from tests.stream.bench import NOW, Bench
 
@@ -61,6 +63,14 @@ def test_the_flow(bench: Bench) -> None:
     assert bench.rows(_STAYS) == [("home", 30.0), ("cafe", 30.0)]
     assert bench.rows(_WIFI)[2:] == [("switched", "cafe", 47.0), ("disconnected", None, None)]
     assert bench.rows("SELECT count(*) FROM location_network_detected WHERE superseded_at IS NOT NULL") == [(1,)]
+
+    with psycopg.connect(bench.owner_url, autocommit=True) as connection:
+        for stage in ENRICHING:
+            for (message_id,) in bench.rows(f"SELECT message_id FROM {stage.sinks[0].table.name}_current"):
+                made_from = explain(connection, message_id).up.children
+                assert len(made_from) == 1
+                down = explain(connection, made_from[0].message_id, topic=stage.source).down
+                assert message_id in {child.message_id for child in down.children}
 
     before = standing(bench)
     day = (NOW - timedelta(hours=3)).date()
