@@ -9,7 +9,7 @@ what comes late does, for readings of up to three days after.
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
@@ -30,6 +30,7 @@ AGREE_SECONDS: Final = 10.0
 AGREE_SHARE: Final = 0.1
 """So far apart are the two at most where they agree, whichever is more."""
 
+_EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
 _TABLE: Final = APPS_ANDROID_USAGE_RAW.table.name
 _WANTED: Final = f"""
     SELECT r.message_id, r.device_id, r.timestamp, r.trace_id, r.span_id, r.usage_stats, t.first,
@@ -105,6 +106,9 @@ EVENTS: Final = ContextQuery(
 def transform(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG001
     """A row for each application of each reading that `context.frames["readings"]` holds."""
     told = context.frames[READINGS.name]
+    if told.is_empty():
+        # a wake of a time that no reading is about, as nearly all are
+        return Output({})
     readings = told.select(_READING).unique(maintain_order=True)
     counted = in_front(readings, context.frames[EVENTS.name])
     used = told.filter(pl.col("app_identifier").is_not_null()).select(
@@ -213,7 +217,9 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     if batch.is_empty() and late.is_empty():
         return None
     end = pl.coalesce("aggregation_period_end", "timestamp")
-    given = batch.select(pl.coalesce("aggregation_period_start", end - timedelta(days=1)), "timestamp")
+    # A device may say that its statistics begin in the year 1.
+    start = pl.coalesce("aggregation_period_start", end - timedelta(days=1)).clip(_EARLIEST)
+    given = batch.select(start.alias("start"), "timestamp")
     firsts, lasts = late["first"].to_list(), late["last"].to_list()
     return {
         "ids": batch["message_id"].to_list(),
@@ -223,7 +229,7 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
         "lasts": lasts,
         "compared": COMPARED,
         **limits(
-            [*given["aggregation_period_start"].to_list(), *(first - COMPARED for first in firsts)],
+            [*given["start"].to_list(), *(first - COMPARED for first in firsts)],
             [*given["timestamp"].to_list(), *(last + COMPARED for last in lasts)],
         ),
     }

@@ -72,7 +72,7 @@ def answers(connection: psycopg.Connection[Any], frame: pl.DataFrame, due: pl.Da
             rows = cursor.execute(query.sql, parameters).fetchall()
         frames[query.name] = pl.DataFrame(rows, schema=query.schema, orient="row")
     output = APP_USAGE_RECONCILER.transform(frame, Context("1", ONE, frames, due))
-    return output.rows[APPS_ANDROID_USAGE_RECONCILED]
+    return output.rows.get(APPS_ANDROID_USAGE_RECONCILED, pl.DataFrame())
 
 
 @pytest.mark.integration
@@ -128,3 +128,26 @@ def test_a_reading_and_what_comes_late(connection: psycopg.Connection[Any]) -> N
     again = answers(connection, frame.clear(), wakes_of(late))
     assert again.select(told).rows()[2] == ("org.example", "unknown", None, 100.0, "no_usage", 100.0)
     assert again["message_id"].to_list()[:2] == rows["message_id"].to_list()[:2]
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("start", "end", "reason"),
+    [
+        (datetime(1, 1, 1, tzinfo=UTC), NOON, "not_compared"),
+        (datetime(9999, 12, 31, 23, tzinfo=UTC), NOON, "usage_impossible"),
+        (None, None, "no_events"),
+    ],
+    ids=["year 1", "year 9999", "not told"],
+)
+def test_a_stretch_that_cannot_be(
+    connection: psycopg.Connection[Any], start: datetime | None, end: datetime | None, reason: str
+) -> None:
+    stats = [{"package_name": "com.whatsapp", "total_time_foreground_ms": 90_000}]
+    period = {"aggregation_period_start": start, "aggregation_period_end": end}
+    frame = batch(APPS_ANDROID_USAGE_RAW, [{"timestamp": ONE, "usage_stats": json.dumps(stats), **period}])
+    with connection.transaction():
+        Writer(connection).write(APPS_ANDROID_USAGE_RAW.table, frame)
+    (row,) = answers(connection, frame, pl.DataFrame(schema=DUE_SCHEMA)).iter_rows(named=True)
+    assert row["reason"] == reason
+    assert row["period_start"] == (start or ONE - timedelta(days=1))
