@@ -88,6 +88,7 @@ WITH asked AS (
         CROSS JOIN LATERAL ({_STANDING} AND v.timestamp >= z.answer_from AND v.timestamp < z.answer_until) v
         CROSS JOIN LATERAL (VALUES (timestamptz '-infinity', z.zone_from), (z.zone_until, {_END})) side (after, before)
         WHERE coalesce(v.ended_at, z.latest) > v.timestamp + 2 * {_AROUND}
+        OFFSET 0 -- so that what is costly is worked out once
     ) s WHERE skip_from < skip_until
 ), kept AS MATERIALIZED (
     SELECT part, device_id, begin,
