@@ -234,6 +234,8 @@ HEARD: Final[tuple[Link, ...]] = (
     _heard(CHARGING_DETECTED, GPS_RAW, 13 * 60),
     _heard(CHARGING_DETECTED, SYSTEM_EVENTS_RAW, 60 * 60),
     _heard(ACTIVITY_CLASSIFIED, GPS_RAW, 6),
+    _heard(WIFI_ENRICHED, GPS_RAW, 15),
+    _heard(NETWORK_DETECTED, GPS_RAW, 36 * 60),
     _heard(WIFI_ENRICHED, GPS_RAW, 10),
     _heard(APP_SESSION_DETECTED, SYSTEM_EVENTS_RAW, 26 * 60),
 )
