@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from loom_contracts.payloads.sensor import GpsFix
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import TRIP_DETECTED, VISIT_DETECTED
+from loom_models.cleaning import clean
 from loom_models.landing import landing_stage
 from loom_models.stage import Output
+from loom_models.stages.gps_cleaned import GPS_CLEANER
 from loom_models.stages.visit_detected import VISIT_DETECTOR
 from loom_platform import georegions
 from loom_platform.stream.api import recompute
-from tests.models.days import CAFE, HOME, WORK, Spot, fixes, whole
+from tests.models.days import CAFE, HOME, WORK, Spot, fixes, landed, whole
 from tests.stream.bench import NOW, Bench
 from tests.stream.conftest import empty
 
@@ -162,7 +164,7 @@ def test_any_order_and_any_batches_give_the_rows_of_one_batch(
 ) -> None:
     bench = replace(bench, config=replace(bench.config, topic_prefix=f"{bench.config.topic_prefix}.{uuid4().hex[:6]}"))
     empty(bench.owner_url)
-    bench.prepare(LANDING, VISIT_DETECTOR)
+    bench.prepare(LANDING, GPS_CLEANER, VISIT_DETECTOR)
     chance = random.Random(seed)
     records = with_faults(fixes(DAY, NOW, every=every, noise_m=chance.choice((2.0, 10.0)), seed=seed), chance)
     order = list(records)
@@ -170,9 +172,13 @@ def test_any_order_and_any_batches_give_the_rows_of_one_batch(
     order.sort(key=lambda r: r.timestamp + timedelta(hours=6) * (chance.random() < late) * chance.random())
     cuts = [0, *sorted(chance.choices(range(len(order)), k=batches - 1)), len(order)]
     for first, last in pairwise(cuts):
-        send(bench, order[first:last])
+        bench.send(GPS_RAW, *order[first:last])
+        bench.drain(LANDING, GPS_CLEANER, VISIT_DETECTOR)
     expected = told(whole(records, datetime.now(UTC)))
     assert standing(bench) == expected
+    verdicts = "SELECT source_message_id::text, reason FROM location_gps_cleaned WHERE superseded_at IS NULL"
+    reasons = clean(landed(records), by=("part",)).select("message_id", "reason").rows()
+    assert sorted(bench.rows(verdicts), key=str) == sorted(reasons, key=str)
     again(bench)
     assert standing(bench) == expected
 
