@@ -32,7 +32,14 @@ GPS_RAW: Final = Topic(
     GpsFix,
     "Positions with their accuracy.",
     message(latitude=37.7749, longitude=-122.4194, altitude=50.0, accuracy=5.0, heading=180.0, speed=10.5),
-    consumers=("landing-device-sensor-gps-raw", "georegion-detector", "geocoder", "business-matcher"),
+    consumers=(
+        "landing-device-sensor-gps-raw",
+        "gps-cleaner",
+        "georegion-detector",
+        "geocoder",
+        "business-matcher",
+        "visit-detector",
+    ),
 )
 ACCELEROMETER_RAW: Final = Topic(
     "device.sensor.accelerometer.raw",
