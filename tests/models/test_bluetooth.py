@@ -131,7 +131,7 @@ def account(given: Sequence[tuple[int, frozenset[str]]]) -> list[tuple[str, floa
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

@@ -136,7 +136,7 @@ record = st.tuples(st.integers(-30, 800), st.sampled_from(["a", "b", None, "fix"
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],
