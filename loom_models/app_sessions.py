@@ -7,7 +7,8 @@ not in front changes nothing, as systems often tell of it after the next one's b
 Ends get lost. Where the next thing that is heard is another application (or the same once more) after more than
 TIMEOUT, or an end after more than LONGEST, or the screen coming on, nobody knows when the end was: the session ends by
 `timeout`, at the last sign of it. So does one that nothing is heard of for TIMEOUT. Where only an end was seen and it
-says how long the application had been in front, that is a session too, begun no earlier than the event before it.
+says how long the application had been in front, that is a session too, begun no earlier than the event before it and
+than midnight (UTC), so that the answers of a day come of events of that day.
 
 All is a function of the events in order of (time, kind, id), so batches and their order do not show. What comes at one
 moment is taken in the order of ends, screen off, beginnings, screen on.
@@ -214,7 +215,7 @@ def _only_ends(ordered: pl.DataFrame) -> pl.DataFrame:
     """A row for each session of which only the end was seen."""
     at = pl.col("timestamp")
     told = pl.col("told_seconds")
-    began = pl.max_horizontal(at - pl.duration(microseconds=told * 1e6), pl.col("before"))
+    began = pl.max_horizontal(at - pl.duration(microseconds=told * 1e6), pl.col("before"), at.dt.truncate("1d"))
     return (
         ordered.filter(
             (pl.col("rank") == END) & ~pl.col("ends") & ~pl.col("live") & told.is_between(0, LONGEST.total_seconds())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -63,8 +63,8 @@ def plainly(events: Sequence[Event], now: datetime) -> list[tuple[str, datetime,
             front.end(at, kind)
             front = None
         elif rank == END and front is None and app is not None and told is not None and told <= LONGEST.total_seconds():
-            began = at - told * (at - at.replace(microsecond=0)).resolution * 1_000_000
-            began = began if before is None else max(began, before)
+            began = at - timedelta(seconds=told)
+            began = max(began, before or began, at.replace(hour=0, minute=0, second=0, microsecond=0))
             if began < at:
                 found.append(Session(app, began, began, at, kind))
         before = at

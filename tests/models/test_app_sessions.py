@@ -88,8 +88,9 @@ def test_a_film_of_three_hours_is_one_session_when_its_end_is_seen() -> None:
     assert told(moments((0, "foreground", "a"), (43_201, "background", "a"))) == [("a", 0, 0, "timeout")]
 
 
-def test_an_end_alone_says_how_long_it_lasted_but_not_beyond_what_was_before() -> None:
+def test_an_end_alone_says_how_long_it_lasted_but_not_beyond_what_was_before_or_midnight() -> None:
     assert told(moments((100, "background", "a", 60.0))) == [("a", 40, 100, "background")]
+    assert told(moments((43_230, "background", "a", 60.0))) == [("a", 43_200, 43_230, "background")]
     frame = moments((90, "screen_on", None), (100, "background", "a", 60.0))
     assert told(frame) == [("a", 90, 100, "background")]
     frame = moments((0, "foreground", "b"), (100, "background", "a", 60.0), (120, "background", "b"))
@@ -145,7 +146,7 @@ days = st.lists(
 ).map(lambda events: [(NOON + timedelta(seconds=e[0]), *e[1:]) for e in events])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(days)
 def test_sessions_are_those_that_one_finds_event_by_event(events: list[Event]) -> None:
     now = NOON + timedelta(hours=20, minutes=30)
@@ -163,7 +164,7 @@ def connection(database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.mark.integration
 @settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(days, st.randoms(use_true_random=False), st.integers(1, 4))
 def test_any_order_and_any_batches_give_the_answers_of_one_batch(
