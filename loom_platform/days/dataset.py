@@ -1,6 +1,6 @@
 """What a dataset of days is: a table with a set of rows for each day, what it reads, and how they are computed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -57,9 +57,14 @@ class Dataset:
     @property
     def topics(self) -> Mapping[Topic, tuple[int, int]]:
         """Every topic that is read, with the widest reach."""
-        reach: dict[Topic, tuple[int, int]] = {}
-        for source in self.sources:
-            for topic, (back, ahead) in source.topics.items():
-                known = reach.get(topic, (0, 0))
-                reach[topic] = max(back, known[0]), max(ahead, known[1])
-        return reach
+        return widest([source.topics for source in self.sources])
+
+
+def widest(reaches: Sequence[Mapping[Topic, tuple[int, int]]]) -> dict[Topic, tuple[int, int]]:
+    """Every topic of any of them, with its widest reach back and ahead."""
+    found: dict[Topic, tuple[int, int]] = {}
+    for topics in reaches:
+        for topic, (back, ahead) in topics.items():
+            known = found.get(topic, (0, 0))
+            found[topic] = max(back, known[0]), max(ahead, known[1])
+    return found

@@ -1,8 +1,8 @@
 """Stage reports as materializations, few enough that Dagster's database stays small.
 
 A stage reports to its run every 15 s. A run passes on the first report at once, and any that tells of a new day; the
-others ever more rarely, up to one in `LONGEST_GAP`, each with all that was counted since the last: 3 an hour of full
-work instead of 240.
+others ever more rarely, up to one in `LONGEST_GAP`, each with all that was counted since the last: 7 in three hours of
+full work instead of 720.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from loom_platform.orchestration.specs import asset_key
 from loom_platform.stream.api import StageReport
 
 FIRST_GAP = timedelta(minutes=1)
-LONGEST_GAP = timedelta(minutes=40)
+LONGEST_GAP = timedelta(minutes=60)
 GROWTH = 4
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 import dagster as dg
 
 from loom_contracts.rollups import ROLLUPS
-from loom_platform.orchestration.datasets import REFRESH_CRON
 from loom_platform.orchestration.platform import Platform
 from loom_platform.orchestration.specs import OWNER, asset_key, file_reference
 from loom_platform.rollups import refreshing
@@ -53,7 +52,7 @@ def rollups_schedule() -> dg.ScheduleDefinition:
     @dg.schedule(
         name=NAME,
         target=dg.AssetSelection.assets(NAME),
-        cron_schedule=REFRESH_CRON,
+        cron_schedule="*/15 * * * *",
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Brings the roll-ups up to date.",

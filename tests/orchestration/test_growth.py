@@ -13,6 +13,7 @@ from dagster._core.scheduler.instigation import InstigatorType, TickData, TickSt
 
 from loom_contracts.topics.device import GPS_RAW
 from loom_models.flows import FLOWS, STAGES
+from loom_platform.days.catalogue import DATASETS
 from loom_platform.orchestration.datasets import REFRESH_CRON
 from loom_platform.orchestration.groups import groups_of
 from loom_platform.orchestration.health import checks_of
@@ -100,7 +101,8 @@ def test_a_day_at_the_full_rate_is_at_most_twenty_megabytes(
 
     runs = DAY / timedelta(seconds=Settings.model_fields["stream_max_duration_seconds"].default)
     groups, assets = len(groups_of(FLOWS)), sum(len(s.sinks) for s in STAGES)
-    refreshes = DAY / timedelta(minutes=int(REFRESH_CRON[2:4]))
+    refreshes = DAY / timedelta(hours=1)
+    assert REFRESH_CRON == "0 * * * *"
     ticks = DAY / timedelta(seconds=5 * -(-TICK_SECONDS // 5)) + 2 * DAY / timedelta(minutes=2)
     megabytes = {
         "stream runs": groups * runs * run_bytes,
@@ -109,6 +111,8 @@ def test_a_day_at_the_full_rate_is_at_most_twenty_megabytes(
         "plans": assets * runs * event_bytes / 2,
         # One run over two days, each with a plan and a materialization, and what the condition found.
         "places_visited": refreshes * (run_bytes + 3 * event_bytes + 2 * 6_000),
+        # The same of all together, of which one has the condition and most come out differently on one of the days.
+        "days": refreshes * (run_bytes + len(DATASETS) * 1.5 * event_bytes + 2 * 6_000),
         # Each is told once a run, as an event and as a row of its own.
         "checks": sum(len(checks_of(s)) * len(s.sinks) for s in STAGES) * runs * 2 * event_bytes,
         # A row a tick; those without a request go after a day (dagster.yaml), so this does not grow.
