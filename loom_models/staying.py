@@ -5,7 +5,7 @@ this one does. Where it stays is the middle of those fixes, which is surer than 
 """
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, Literal
 
 import polars as pl
 
@@ -55,19 +55,23 @@ def stays(fixes: pl.DataFrame) -> pl.DataFrame:
     # fixes of one moment are one; which one does not depend on the batch
     moments = marked.filter("usable").unique(["device_id", "timestamp"], keep="last", maintain_order=True)
     latitude, longitude = pl.col("latitude"), pl.col("longitude")
-    degrees = (longitude - longitude.last() + 540) % 360 - 180
-    north_m = (latitude - latitude.last()) * METRES_PER_DEGREE
-    east_m = degrees * METRES_PER_DEGREE * latitude.last().radians().cos()
-    around = moments.rolling("timestamp", period=WINDOW, group_by="device_id").agg(
-        (pl.col("timestamp").last() - pl.col("timestamp").first()).alias("span"),
-        (north_m.pow(2) + east_m.pow(2)).max().sqrt().alias("spread_m"),
-        (latitude.last() + (latitude - latitude.last()).median()).alias("at_latitude"),
-        ((longitude.last() + degrees.median() + 540) % 360 - 180).alias("at_longitude"),
+    # who crosses the antimeridian is measured on a circle that is cut elsewhere
+    crosses = ((longitude.min() < -90) & (longitude.max() > 90)).over("device_id")
+    moments = moments.with_columns(
+        pl.when(crosses & (longitude < -90)).then(longitude + 360).otherwise(longitude).alias("east")
     )
-    told = (
-        moments.select("device_id", "timestamp", "latitude", "longitude", "speed")
-        .join(around, on=["device_id", "timestamp"], how="left", maintain_order="left")
-        .with_columns(pl.col("timestamp", "latitude", "longitude").shift(1).over("device_id").name.prefix("previous_"))
+    around = moments.with_columns(
+        (pl.col("timestamp") - _rolling(pl.col("timestamp"), "min")).alias("span"),
+        _farther(latitude).alias("north_degrees"),
+        _farther(pl.col("east")).alias("east_degrees"),
+        _rolling(latitude, "median").alias("at_latitude"),
+        ((_rolling(pl.col("east"), "median") + 540) % 360 - 180).alias("at_longitude"),
+    )
+    spread_m = (
+        pl.col("north_degrees").pow(2) + (pl.col("east_degrees") * latitude.radians().cos()).pow(2)
+    ).sqrt() * METRES_PER_DEGREE
+    told = around.with_columns(spread_m.alias("spread_m")).with_columns(
+        pl.col("timestamp", "latitude", "longitude").shift(1).over("device_id").name.prefix("previous_")
     )
     gap = pl.col("timestamp") - pl.col("previous_timestamp")
     from_previous_m = distance_m(latitude, longitude, pl.col("previous_latitude"), pl.col("previous_longitude"))
@@ -85,3 +89,14 @@ def stays(fixes: pl.DataFrame) -> pl.DataFrame:
     return marked.join(told, on=["device_id", "timestamp"], how="left", maintain_order="left").with_columns(
         pl.col("stays").fill_null(False) & pl.col("usable")
     )
+
+
+def _rolling(column: pl.Expr, how: Literal["min", "max", "median"]) -> pl.Expr:
+    """The least, greatest or middle value of the device's fixes of the last WINDOW."""
+    rolling = {"min": column.rolling_min_by, "max": column.rolling_max_by, "median": column.rolling_median_by}[how]
+    return rolling("timestamp", WINDOW, closed="right").over("device_id")
+
+
+def _farther(column: pl.Expr) -> pl.Expr:
+    """How far the farthest of them is along one axis."""
+    return pl.max_horizontal(_rolling(column, "max") - column, column - _rolling(column, "min"))

@@ -170,9 +170,12 @@ def identified(
 
     An answer holds for the fixes before it expires. `provider` is the service; None where there is none.
     """
-    fixes = targets.with_columns(_cells(targets)).with_columns(pl.when("usable").then("cell").alias("cell"))
-    keys = ["timestamp", "message_id"]
-    staying = fixes.filter("stays").select(*keys, "cell", "accuracy", "at_latitude", "at_longitude")
+    fixes = (
+        targets.with_row_index("fix")
+        .with_columns(_cells(targets))
+        .with_columns(pl.when("usable").then("cell").alias("cell"))
+    )
+    staying = fixes.filter("stays").select("fix", "timestamp", "cell", "accuracy", "at_latitude", "at_longitude")
     valid = staying.join(answers, on="cell").filter(pl.col("timestamp") < pl.col("expires_at"))
     places = pl.concat(
         [
@@ -183,7 +186,7 @@ def identified(
     )
     best = likeliest(places, visit_days(places, visits)) if places.height else _NO_PLACE
     found = best.filter(pl.col("confidence") >= STANDS_OUT).select(
-        *keys,
+        "fix",
         *_PLACE,
         pl.col("distance_m", "confidence", "visit_count"),
         pl.when(pl.col("radius_m").is_not_null()).then(pl.lit("own")).otherwise(pl.lit(provider)).alias("provider"),
@@ -201,8 +204,8 @@ def identified(
     )
     return (
         fixes.drop("latitude", "longitude")
-        .join(found, on=keys, how="left", maintain_order="left")
-        .join(valid.select(*keys, answered=True).unique(), on=keys, how="left", maintain_order="left")
+        .join(found, on="fix", how="left", maintain_order="left")
+        .join(valid.select("fix", answered=True).unique(), on="fix", how="left", maintain_order="left")
         .with_columns(pl.col("answered").fill_null(False))
         .with_columns(state.alias("state"))
         .with_columns(
@@ -215,8 +218,7 @@ def identified(
 
 _NO_PLACE: Final = pl.DataFrame(
     schema={
-        "timestamp": UTC_MICROS,
-        "message_id": pl.String(),
+        "fix": pl.UInt32(),
         **_PLACE_TYPES,
         **dict.fromkeys(("radius_m", "distance_m", "confidence"), pl.Float64()),
         "visit_count": pl.Int64(),
@@ -228,7 +230,6 @@ def likeliest(places: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
     """Of each fix's `places` the likeliest, with `confidence`; `days` has `visit_count` by (place, day)."""
     sigma_m = pl.col("accuracy").fill_null(20.0).clip(10.0, 50.0)
     near = (-(pl.col("distance_m") / sigma_m).pow(2) / 2).exp()
-    fix = ["timestamp", "message_id"]
     is_own = pl.col("radius_m").is_not_null()
     return (
         places.with_columns(pl.col("timestamp").dt.date().alias("day"))
@@ -238,20 +239,15 @@ def likeliest(places: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
         .with_columns(
             pl.when("is_own")
             .then(1.0)
-            .otherwise(pl.col("weight") / (pl.col("weight").sum().over(fix) + NOBODY))
+            .otherwise(pl.col("weight") / (pl.col("weight").sum().over("fix") + NOBODY))
             .round(3)
             .alias("confidence"),
             pl.col("distance_m").round(1),
         )
         .sort(
-            *fix,
-            "is_own",
-            "weight",
-            "distance_m",
-            "provider_place_id",
-            descending=[False, False, True, True, False, False],
+            "fix", "is_own", "weight", "distance_m", "provider_place_id", descending=[False, True, True, False, False]
         )
-        .unique(fix, keep="first", maintain_order=True)
+        .unique("fix", keep="first", maintain_order=True)
     )
 
 
@@ -260,6 +256,8 @@ def visit_days(places: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
     `visit_count`. A visit is at the place of `places` that is nearest to its middle.
     """
     wanted = places.select("provider_place_id", pl.col("timestamp").dt.date().alias("day")).unique()
+    if visits.is_empty():
+        return wanted.clear().with_columns(pl.lit(0, dtype=pl.Int64).alias("visit_count"))
     where = places.select("provider_place_id", "place_latitude", "place_longitude").unique("provider_place_id")
     visited = (
         visits.with_row_index("visit")
