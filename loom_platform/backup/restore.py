@@ -30,7 +30,7 @@ _SUFFIX: Final = "_restoring"
 # Any row of these is a person's data.
 _DATA: Final = (
     *(t.table.name for t in (*LANDED, *DERIVED)),
-    *("processing_errors", "devices", "api_keys", "georegions", "audit_log", "erasures", "device_keys"),
+    *("processing_errors", "devices", "api_keys", "georegions", "own_places", "audit_log", "erasures", "device_keys"),
 )
 
 

@@ -54,6 +54,8 @@ INSERT INTO client_identities (client, identity, device_id, linked_at, seen_devi
 INSERT INTO georegions (id, name, kind, shape, latitude, longitude, radius_m, revision, created_at, updated_at) VALUES
     ('00000000-0000-4000-8000-000000000001', 'Home', 'home', 'circle', 52.5, 13.4, 80, 41,
      '2026-11-01Z', '2026-11-02Z');
+INSERT INTO own_places (id, name, category, latitude, longitude, radius_m, created_at, updated_at) VALUES
+    ('00000000-0000-4000-8000-000000000003', 'Café', 'cafe', 52.5, 13.4, 40, '2026-11-01Z', '2026-11-02Z');
 INSERT INTO network_categories VALUES ('home', 'home', '2026-11-01Z');
 INSERT INTO activitywatch_buckets (device_id, bucket_id, bucket_type, client, hostname, created_at, updated_at) VALUES
     ('laptop_2', 'aw-watcher-window_laptop', 'currentwindow', 'aw-watcher-window', 'laptop',
