@@ -56,6 +56,7 @@ INSERT INTO georegions (id, name, kind, shape, latitude, longitude, radius_m, re
      '2026-11-01Z', '2026-11-02Z');
 INSERT INTO own_places (id, name, category, latitude, longitude, radius_m, created_at, updated_at) VALUES
     ('00000000-0000-4000-8000-000000000003', 'Café', 'cafe', 52.5, 13.4, 40, '2026-11-01Z', '2026-11-02Z');
+INSERT INTO app_categories (pattern, category, revision, updated_at) VALUES ('org.mail', 'work', 7, '2026-11-01Z');
 INSERT INTO network_categories VALUES ('home', 'home', '2026-11-01Z');
 INSERT INTO activitywatch_buckets (device_id, bucket_id, bucket_type, client, hostname, created_at, updated_at) VALUES
     ('laptop_2', 'aw-watcher-window_laptop', 'currentwindow', 'aw-watcher-window', 'laptop',
@@ -71,7 +72,8 @@ INSERT INTO person_days (day, time_zone, source, starts_at, ends_at, hours, devi
     ('2026-11-20', 'Europe/Zurich', 'hand', '2026-11-19 23:00Z', '2026-11-20 23:00Z', 24, '{}');
 INSERT INTO visits_daily (day, place_id, place_name, latitude, longitude, first_seen_at, last_seen_at, total_seconds,
                           visits, device_ids) VALUES
-    ('2026-11-20', '00000000-0000-4000-8000-000000000001', NULL, 52.5, 13.4, '2026-11-20 08:00Z', '2026-11-20 09:00Z', 3600, 1, '{phone-001}');
+    ('2026-11-20', '00000000-0000-4000-8000-000000000001', NULL, 52.5, 13.4, '2026-11-20 08:00Z',
+     '2026-11-20 09:00Z', 3600, 1, '{phone-001}');
 INSERT INTO trips_daily (day, mode, trips, distance_m, duration_seconds, first_started_at, last_ended_at, device_ids)
     VALUES ('2026-11-20', 'walking', 1, 900, 600, '2026-11-20 09:00Z', '2026-11-20 09:10Z', '{phone-001}');
 INSERT INTO activity_minutes_daily (day, activity, minutes, confidence, device_ids) VALUES
