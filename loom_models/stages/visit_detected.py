@@ -7,6 +7,7 @@ they are until something ends them: a later visit, or twelve hours without a fix
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid5
 
@@ -26,6 +27,8 @@ from loom_models.trips import polyline, way
 from loom_models.visits import SILENCE, Fixes, Found, find, heads
 
 SAME_PLACE_M: Final = 100.0
+MORE_TO_COME: Final = timedelta(minutes=15)
+"""So long after old fixes were accepted more are awaited, so that a phone's backlog is not a row for each batch."""
 
 _PLACES: Final = uuid5(LOOM_NAMESPACE, "places")
 _FORCED_US: Final = 300_000_000
@@ -57,8 +60,13 @@ def transform(batch: pl.DataFrame, context: Context, /) -> Output:  # noqa: ARG0
         timers = pl.DataFrame(schema=TIMER_SCHEMA)
     else:
         fixes = _fixes(accepted, read.filter(pl.col("kind") == SKIPPED))
-        latest = accepted.group_by("part", maintain_order=True).agg(pl.col("device_id", "timestamp").last())
-        silent = (latest["timestamp"] + SILENCE <= context.now).to_numpy()
+        latest = accepted.group_by("part", maintain_order=True).agg(
+            pl.col("device_id").last(),
+            pl.max_horizontal(pl.col("timestamp").last() + SILENCE, pl.col("received_at").last() + MORE_TO_COME).alias(
+                "until"
+            ),
+        )
+        silent = (latest["until"] <= context.now).to_numpy()
         found = find(fixes, silent)
         places, visits = _visits(accepted, fixes, found, read.filter(pl.col("kind") == PLACE), context)
         trips = _trips(accepted, fixes, found, places, context.version)
@@ -291,10 +299,10 @@ def _within(rows: pl.DataFrame, bounds: pl.DataFrame, accepted: pl.DataFrame) ->
 
 
 def _timers(latest: pl.DataFrame) -> pl.DataFrame:
-    """For each device of `latest` (`device_id`, `timestamp`) the end of its silence, if nothing more comes."""
+    """For each device of `latest` (`device_id`, `until`) when its silence ends what goes on."""
     return (
         latest.group_by("device_id", maintain_order=True)
-        .agg(pl.lit(SILENCE_TIMER).alias("key"), (pl.col("timestamp").max() + SILENCE).alias("due_at"))
+        .agg(pl.lit(SILENCE_TIMER).alias("key"), pl.col("until").max().alias("due_at"))
         .match_to_schema(TIMER_SCHEMA)
     )
 

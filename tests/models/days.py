@@ -66,19 +66,24 @@ def position(spots: Sequence[Spot], at: float) -> Position:
     return spots[-1][1]
 
 
-def landed(records: Sequence[GpsFix]) -> pl.DataFrame:
-    """Landed rows of `records`, accepted a moment after they were sensed."""
+def landed(records: Sequence[GpsFix], received: datetime | None = None) -> pl.DataFrame:
+    """Landed rows of `records`, accepted a moment after they were sensed, or all at `received`."""
     rows = [
         r.model_dump(mode="python", include={"device_id", "timestamp", "latitude", "longitude", "accuracy", "speed"})
-        | {"message_id": str(r.message_id), "received_at": r.timestamp + timedelta(seconds=1), "kind": FIX, "part": 1}
+        | {
+            "message_id": str(r.message_id),
+            "received_at": received or r.timestamp + timedelta(seconds=1),
+            "kind": FIX,
+            "part": 1,
+        }
         for r in records
     ]
     return pl.DataFrame(rows, schema=FIXES_SCHEMA)
 
 
-def whole(records: Sequence[GpsFix], now: datetime) -> Output:
+def whole(records: Sequence[GpsFix], now: datetime, received: datetime | None = None) -> Output:
     """What the stage says of one device's records, all at once, where nothing is known yet."""
-    frame = landed(records)
+    frame = landed(records, received)
     everything = {
         "kind": ANSWERED,
         "part": 1,

@@ -87,6 +87,8 @@ def test_what_goes_on_is_open_and_silence_ends_it() -> None:
     assert (visits[-1]["is_open"], visits[-1]["ended_at"], visits[-1]["duration_seconds"]) == (True, None, None)
     visits, _ = rows(records, last + timedelta(hours=12))
     assert (visits[-1]["is_open"], visits[-1]["ended_at"]) == (False, last)
+    backlog = whole(records, LATER, LATER - timedelta(minutes=14)).rows[VISIT_DETECTED]
+    assert backlog.sort("timestamp")["is_open"].to_list() == [False, False, True]
     on_the_way = fixes(((0, HOME), (H, HOME), (2 * H, CAFE)), NOON, every=30.0)[:160]
     visits, trips = rows(on_the_way, on_the_way[-1].timestamp)
     assert [v["is_open"] for v in visits] == [False]

@@ -77,6 +77,12 @@ def numbered(visits: Sequence[Any], trips: Sequence[Any]) -> Rows:
     return [(*r[:-1], names[r[-1]]) for r in visits], [(*r[:-2], names[r[-2]], names[r[-1]]) for r in trips]
 
 
+def now(records: Sequence[GpsFix]) -> Output:
+    """What is to be said of `records`, which have all just come."""
+    moment = datetime.now(UTC)
+    return whole(records, moment, moment)
+
+
 def send(bench: Bench, records: Sequence[GpsFix]) -> None:
     bench.send(GPS_RAW, *records)
     bench.drain(LANDING, VISIT_DETECTOR)
@@ -100,7 +106,7 @@ def test_a_day_in_order(bench: Bench) -> None:
         ("walking", 3, 2),
         ("in_vehicle", 2, 1),
     ]
-    assert (visits, trips) == told(whole(records, datetime.now(UTC)))
+    assert (visits, trips) == told(now(records))
     again(bench)
     assert standing(bench) == (visits, trips)
 
@@ -113,7 +119,7 @@ def test_late_fixes_split_a_visit_and_join_two(bench: Bench) -> None:
     # Without the fixes of the walk to the cafe they seem to have been at work for six hours.
     assert [row[-1] for row in standing(bench)[0]] == [1, 2, 1]
     send(bench, walk)
-    assert standing(bench) == told(whole(records, datetime.now(UTC)))
+    assert standing(bench) == told(now(records))
     assert len(standing(bench)[0]) == 5
     superseded = "SELECT count(*) FROM location_visit_detected WHERE superseded_at IS NOT NULL"
     assert bench.rows(superseded)[0][0] > 0
@@ -174,7 +180,7 @@ def test_any_order_and_any_batches_give_the_rows_of_one_batch(
     for first, last in pairwise(cuts):
         bench.send(GPS_RAW, *order[first:last])
         bench.drain(LANDING, GPS_CLEANER, VISIT_DETECTOR)
-    expected = told(whole(records, datetime.now(UTC)))
+    expected = told(now(records))
     assert standing(bench) == expected
     verdicts = "SELECT source_message_id::text, reason FROM location_gps_cleaned WHERE superseded_at IS NULL"
     reasons = clean(landed(records), by=("part",)).select("message_id", "reason").rows()
