@@ -1,4 +1,4 @@
-"""A simulated day through the stages of its flows, held against what is true of it: F1 is 0.95 or more, of each kind."""
+"""A simulated day through the stages of its flows, held against what is true of it: F1 is 0.95 or more of each kind."""
 
 import threading
 from datetime import UTC, datetime, timedelta
