@@ -73,7 +73,7 @@ FIXES: Final = ContextQuery(
 
 def transform(batch: pl.DataFrame, context: Context, /) -> Output:
     """Answers for the batch's fixes and for those around them."""
-    fixes = clean(pl.concat([context.frames[FIXES.name], batch.select(FIX_SCHEMA.names())]))
+    fixes = clean(context.frames[FIXES.name])
     near = fixes.filter(_near(fixes, batch))
     follows = (pl.col("row") == pl.col("row").shift(1) + 1) & (pl.col("device_id") == pl.col("device_id").shift(1))
     spans = (
