@@ -26,7 +26,14 @@ from loom_contracts.topics.device_system import (
     BLUETOOTH_RAW,
     WIFI_RAW,
 )
-from loom_contracts.topics.location import ADDRESS_GEOCODED, BUSINESS_IDENTIFIED, GEOREGION_DETECTED
+from loom_contracts.topics.location import (
+    ADDRESS_GEOCODED,
+    BUSINESS_IDENTIFIED,
+    GEOREGION_DETECTED,
+    GPS_CLEANED,
+    TRIP_DETECTED,
+    VISIT_DETECTED,
+)
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED, SIGNIFICANT_MOTION
 from loom_contracts.topics.network import BLUETOOTH_DETECTED, BLUETOOTH_ENRICHED, NETWORK_DETECTED, WIFI_ENRICHED
@@ -82,6 +89,21 @@ def _since(sink: Topic, source: Topic, back: str, touches: str, reach: timedelta
     )
 
 
+def _between(sink: Topic, source: Topic, touches: str, reach: timedelta) -> Link:
+    """The link of an answer to all rows from its `timestamp` to its `ended_at`; while it is open, to its first one."""
+    return Link(
+        sink,
+        source,
+        "r.device_id = %(device_id)s AND r.timestamp >= %(timestamp)s "
+        "AND r.timestamp <= coalesce(%(ended_at)s::timestamptz, %(timestamp)s)",
+        # Without a bound every partition would be searched; the end of a longer one finds it no more.
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '31 days' AND %(timestamp)s "
+        "AND coalesce(r.ended_at, r.timestamp) >= %(timestamp)s",
+        f"r.device_id = %(device_id)s AND {touches}",
+        reach,
+    )
+
+
 LINKS: Final[tuple[Link, ...]] = (
     Link(
         GEOREGION_DETECTED,
@@ -91,6 +113,26 @@ LINKS: Final[tuple[Link, ...]] = (
         "r.device_id = %(device_id)s AND (r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s OR "
         "r.timestamp BETWEEN %(timestamp)s AND %(timestamp)s + interval '1 day' "
         "AND r.previous_message_id = %(message_id)s)",
+    ),
+    # A verdict hears a few moments on either side, which may lie two days away.
+    Link(
+        GPS_CLEANED,
+        GPS_RAW,
+        "r.timestamp = %(timestamp)s AND r.message_id = %(source_message_id)s",
+        "r.timestamp = %(timestamp)s AND r.source_message_id = %(message_id)s",
+        "r.device_id = %(device_id)s AND r.timestamp BETWEEN %(timestamp)s - interval '2 days' "
+        "AND %(timestamp)s + interval '2 days'",
+        timedelta(days=2),
+    ),
+    *(
+        _between(
+            sink,
+            GPS_RAW,
+            "r.timestamp BETWEEN %(timestamp)s - interval '2 days' "
+            "AND coalesce(%(ended_at)s::timestamptz, 'infinity') + interval '2 days'",
+            timedelta(days=33),
+        )
+        for sink in (VISIT_DETECTED, TRIP_DETECTED)
     ),
     Link(
         ADDRESS_GEOCODED,
@@ -234,16 +276,15 @@ HEARD: Final[tuple[Link, ...]] = (
     _heard(CHARGING_DETECTED, GPS_RAW, 13 * 60),
     _heard(CHARGING_DETECTED, SYSTEM_EVENTS_RAW, 60 * 60),
     _heard(ACTIVITY_CLASSIFIED, GPS_RAW, 6),
-    _heard(WIFI_ENRICHED, GPS_RAW, 15),
     _heard(NETWORK_DETECTED, GPS_RAW, 36 * 60),
-    _heard(WIFI_ENRICHED, GPS_RAW, 10),
+    _heard(WIFI_ENRICHED, GPS_RAW, 15),
     _heard(APP_SESSION_DETECTED, SYSTEM_EVENTS_RAW, 26 * 60),
 )
 """Other sources that have a say in answers. They explain nothing; what is erased of them takes those answers along."""
 
 EXPLAINED: Final[frozenset[str]] = frozenset(
     {"timestamp", "message_id", "device_id", "trace_id", "span_id", "source_message_id", "source_message_ids",
-     "previous_message_id", "previous_timestamp", "window_end", "segment_end", "stage", "stage_version",
+     "previous_message_id", "previous_timestamp", "window_end", "segment_end", "ended_at", "stage", "stage_version",
      "run_id", "kafka_partition", "kafka_offset", "received_at", "stored_at", "computed_at", "superseded_at"}
 )  # fmt: skip
 """Columns that tell where a row came from and what came of it, and not what it says."""

@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_networks(as_json: AsJson = False) -> None:
     """Show every network that a device was on, what it is to you, and who says so."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from loom_platform import networks
     from loom_platform.cli.output import console, reported
@@ -35,9 +35,9 @@ def list_networks(as_json: AsJson = False) -> None:
     if not found:
         console.print("no device was on a network yet")
         return
-    table = Table(
-        "network", "category", "by", "sure", "days", "nights", "workdays", "hours", "where", box=None, pad_edge=False
-    )
+    where = Column("where", no_wrap=True)
+    counted = ("days", "nights", "workdays", "hours")
+    table = Table("network", "category", "by", "sure", *counted, where, box=None, pad_edge=False)
     for one in found:
         counts = (str(one.days), str(one.nights), str(one.workdays), f"{one.total_seconds / 3600:.1f}")
         table.add_row(escape(one.network), one.category, one.category_by, f"{one.confidence:.0%}", *counts, _where(one))

@@ -21,7 +21,6 @@ from loom_contracts.payloads.audio import AudioChunk
 from loom_contracts.payloads.sensor import GpsFix
 from loom_contracts.topic import Topic
 from loom_contracts.topics.device import AUDIO_RAW, GPS_RAW
-from loom_contracts.topics.location import GEOREGION_DETECTED
 from loom_ingest.producer import Record
 from loom_ingest.spool.disk import Disk
 from loom_ingest.spool.log import SpoolLog
@@ -39,7 +38,8 @@ BY_NAME = {stage.name: stage for stage in STAGES}
 LAND_GPS = BY_NAME["landing-device-sensor-gps-raw"]
 REGIONS = BY_NAME["georegion-detector"]
 LAND_AUDIO = BY_NAME["landing-device-audio-raw"]
-USED = (LAND_GPS, REGIONS, LAND_AUDIO)
+OF_GPS = tuple(stage for stage in STAGES if stage.source is GPS_RAW)
+USED = (*OF_GPS, LAND_AUDIO)
 NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
 POISON = b'{"device_id": "phone-001", "latitude": "north"}'
 
@@ -63,7 +63,7 @@ class Home:
             self.settings.kafka_bootstrap_servers,
             prefix=self.settings.kafka_topic_prefix,
             partitions=2,
-            topics=(GPS_RAW, AUDIO_RAW, GEOREGION_DETECTED),
+            topics=(AUDIO_RAW, *(sink for stage in OF_GPS for sink in stage.sinks)),
             stages=[s.name for s in USED],
         )
 

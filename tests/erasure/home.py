@@ -20,7 +20,7 @@ from psycopg import sql
 
 from loom_contracts.message import Message
 from loom_contracts.topic import Topic
-from loom_contracts.topics.device import ACCELEROMETER_RAW, AUDIO_RAW, GPS_RAW, HEARTRATE_RAW
+from loom_contracts.topics.device import ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED, AUDIO_RAW, GPS_RAW, HEARTRATE_RAW
 from loom_contracts.topics.registry import DERIVED, LANDED
 from loom_models.flows import STAGES
 from loom_models.stage import Stage
@@ -37,7 +37,10 @@ TABLES = tuple(t.table.name for t in (*LANDED, *DERIVED))
 HOME = (52.5, 13.4)
 SOURCES = (GPS_RAW, ACCELEROMETER_RAW, HEARTRATE_RAW, AUDIO_RAW)
 RUNNING: tuple[Stage, ...] = tuple(
-    s for s in STAGES if s.source in SOURCES and (s.landing or s.source in (GPS_RAW, ACCELEROMETER_RAW))
+    s
+    for s in STAGES
+    if s.source in (*SOURCES, ACCELEROMETER_WINDOWED)
+    and (s.landing or s.source in (GPS_RAW, ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED))
 )
 Rows = dict[str, list[tuple[Any, ...]]]
 

@@ -33,7 +33,9 @@ def test_the_proof_says_which_offsets_and_until_when(home: Home) -> None:
     found = held(home, done)
     assert found.keys() == {
         "device.sensor.gps.raw", "device.sensor.accelerometer.raw", "device.health.heartrate.raw", "device.audio.raw",
-        "location.georegion.detected", "device.sensor.accelerometer.windowed",
+        "location.georegion.detected", "location.gps.cleaned", "location.address.geocoded",
+        "location.business.identified", "device.sensor.accelerometer.windowed",
+        "motion.classification.activity", "motion.events.significant",
         "processing.errors.landing-device-health-heartrate-raw",
     }  # fmt: skip
     gps = found["device.sensor.gps.raw"]

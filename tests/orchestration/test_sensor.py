@@ -5,8 +5,8 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from loom_contracts.topics.device import AUDIO_RAW, GPS_RAW
-from loom_contracts.topics.location import GEOREGION_DETECTED
+from loom_contracts.topic import Topic
+from loom_contracts.topics.device import AUDIO_RAW, GPS_RAW, POWER_RAW
 from loom_contracts.topics.registry import LANDED
 from loom_models.flows import STAGES
 from loom_platform.orchestration import sensors
@@ -18,7 +18,13 @@ from loom_platform.topics import create_topics
 
 pytestmark = pytest.mark.integration
 
-GPS_ASSETS = {asset_key(GPS_RAW), asset_key(GEOREGION_DETECTED)}
+
+def assets_of(source: Topic) -> set[dg.AssetKey]:
+    """The assets of the stages that read `source`."""
+    return {asset_key(sink) for stage in STAGES if stage.source is source for sink in stage.sinks}
+
+
+GPS_ASSETS = assets_of(GPS_RAW)
 
 
 class Tick:
@@ -101,9 +107,9 @@ def test_no_second_run_while_one_starts_or_holds_the_stage(tick: Tick) -> None:
                 (stage.name,),
             )
         assert tick.evaluate() == []
-        tick.send("device.state.power.raw")
+        tick.send(POWER_RAW.name)
         (request,) = tick.evaluate()
-        assert [k.to_user_string() for k in selected(request)] == ["device/state/power/raw"]
+        assert selected(request) == assets_of(POWER_RAW)
     # The holder's session is gone, and with it the leases.
     (request,) = tick.evaluate()
     assert selected(request) >= GPS_ASSETS
