@@ -50,7 +50,8 @@ def test_all_is_lost(home: Home, tmp_path: Path) -> None:
     home.run(*USED)
     home.check()
     # both letters are there, though the new one lies where the old one lay
-    assert home.rows("SELECT stage, count(*) FROM processing_errors GROUP BY stage ORDER BY 1") == sorted((stage.name, 2) for stage in OF_GPS)
+    letters = home.rows("SELECT stage, count(*) FROM processing_errors GROUP BY stage ORDER BY 1")
+    assert letters == sorted((stage.name, 2) for stage in OF_GPS)
 
 
 def test_the_database_alone_is_lost_and_kafka_knows_what_came_since(home: Home, tmp_path: Path) -> None:
