@@ -284,14 +284,17 @@ HEARD: Final[tuple[Link, ...]] = (
 
 EXPLAINED: Final[frozenset[str]] = frozenset(
     {"timestamp", "message_id", "device_id", "trace_id", "span_id", "source_message_id", "source_message_ids",
-     "previous_message_id", "previous_timestamp", "window_end", "segment_end", "ended_at", "stage", "stage_version",
+     "previous_message_id", "previous_timestamp", "window_end", "segment_end", "stage", "stage_version",
      "run_id", "kafka_partition", "kafka_offset", "received_at", "stored_at", "computed_at", "superseded_at"}
 )  # fmt: skip
 """Columns that tell where a row came from and what came of it, and not what it says."""
+OF_A_STRETCH: Final = "ended_at"
+"""It tells what a derived row stretches over; in a landed one it is what a device says."""
 OF_A_BODY: Final = ("_ref", "_sha256", "_size_bytes")
 """Endings of the columns that tell where a stored body lies."""
 
 
 def explained(topic: Topic) -> tuple[str, ...]:
     """The columns of the topic's table that explain a row, in the table's order."""
-    return tuple(c.name for c in topic.table.columns if c.name in EXPLAINED or c.name.endswith(OF_A_BODY))
+    names = {*EXPLAINED, OF_A_STRETCH} if topic.table.derived else EXPLAINED
+    return tuple(c.name for c in topic.table.columns if c.name in names or c.name.endswith(OF_A_BODY))

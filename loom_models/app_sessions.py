@@ -190,6 +190,9 @@ def _heads(ordered: pl.DataFrame, now: datetime) -> pl.DataFrame:
 def _sessions(heads: pl.DataFrame) -> pl.DataFrame:
     """A row for each session: its end is that of its last beginning."""
     is_open = pl.col("end_timestamp").is_null()
+    # An open session is of its beginning, so that it stays the same row however often it is told of. So is one that the
+    # screen has ended: a row's source is of its stage's own source.
+    of_first = is_open | pl.col("ended_by").is_in(["screen_off", "device_lock", "screen_on"])
     return (
         heads.group_by("device_id", "session", maintain_order=True)
         .last()
@@ -204,9 +207,8 @@ def _sessions(heads: pl.DataFrame) -> pl.DataFrame:
             pl.col("end_timestamp").alias("ended_at"),
             "ended_by",
             pl.col("timestamp").alias("last_sign"),
-            # An open session is of its beginning, so that it stays the same row however often it is told of.
-            pl.when(is_open).then("first_message_id").otherwise("end_message_id").alias("source_message_id"),
-            *(pl.when(is_open).then(f"first_{n}").otherwise(f"end_{n}").alias(n) for n in ("trace_id", "span_id")),
+            pl.when(of_first).then("first_message_id").otherwise("end_message_id").alias("source_message_id"),
+            *(pl.when(of_first).then(f"first_{n}").otherwise(f"end_{n}").alias(n) for n in ("trace_id", "span_id")),
         )
     )
 

@@ -1,9 +1,13 @@
--- What explains answers that stretch over time: visits, trips, sessions.
+-- What explains answers that stretch over time, such as visits, trips and sessions: also when they end. In a landed row
+-- `ended_at` is what a device says, which the ingest service need not read.
 -- depends: 0031.networks-learned
 
-CREATE OR REPLACE FUNCTION loom_ingest_columns() RETURNS text[] LANGUAGE sql IMMUTABLE AS $$
-    SELECT '{timestamp,message_id,device_id,trace_id,span_id,source_message_id,source_message_ids,previous_message_id,
-             previous_timestamp,window_end,segment_end,ended_at,stage,stage_version,run_id,kafka_partition,kafka_offset,
-             received_at,stored_at,computed_at,superseded_at,audio_ref,audio_sha256,audio_size_bytes,image_ref,image_sha256,
-             image_size_bytes,frame_ref,frame_sha256,frame_size_bytes}'::text[]
-$$;
+DO $$
+DECLARE
+    granted text := pg_get_functiondef('loom_grant()'::regprocedure);
+    before  text := 'attname = ANY (loom_ingest_columns())';
+    after   text := '(attname = ANY (loom_ingest_columns()) OR target.kind = ''derived'' AND attname = ''ended_at'')';
+BEGIN
+    ASSERT position(before IN granted) > 0;
+    EXECUTE replace(granted, before, after);
+END $$;

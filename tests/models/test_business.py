@@ -178,11 +178,11 @@ minutes = st.floats(0, 90).map(lambda m: round(m, 2))
 records = st.lists(
     st.tuples(minutes, st.sampled_from([0.0, 8.0, 70.0, 140.0]), st.sampled_from([10.0, 900.0]), st.booleans()),
     min_size=1,
-    max_size=14,
+    max_size=10,
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(records, st.integers(0, 10_000), st.integers(1, 6), st.booleans())
 def test_batches_and_order_do_not_show(
     rows: list[tuple[float, float, float, bool]], seed: int, size: int, ahead: bool

@@ -144,7 +144,8 @@ def test_what_is_recomputed_or_waited_for_stays(connection: Connection, database
         Work("backfill x", ago(9), ago(8), '"path": ["device", "sensor", "accelerometer", "windowed"]')
     ) == [ago(10)]
     assert first_held(Work("run x", ago(2), ago(2))) == []
-    late = "INSERT INTO stream_timers VALUES (%s, '1', %s, 'k', now() - %s)"
+    version = ACCELEROMETER_WINDOW.version
+    late = f"INSERT INTO stream_timers VALUES (%s, '{version}', %s, 'k', now() - %s)"
     connection.execute(late, (ACCELEROMETER_WINDOW.name, DEVICE, timedelta(hours=1)))
     assert first_held() == [EARLIEST]
 

@@ -51,7 +51,7 @@ def installation(server_dir: Path) -> Iterator[Installation]:
 def test_for_a_minute(installation: Installation) -> None:
     # A new supervisor takes half of the time, and the platform's own tests have one.
     faults = {name: fault for name, fault in FAULTS.items() if name != "kill -9 supervisor"}
-    _soak(installation, float(os.environ.get("LOOM_SOAK_SECONDS", "50")), 0.2, 1.0, faults)
+    _soak(installation, float(os.environ.get("LOOM_SOAK_SECONDS", "30")), 0.2, 1.0, faults)
 
 
 @pytest.mark.soak
