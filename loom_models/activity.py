@@ -124,7 +124,7 @@ def smoothed(scores: Floats, seconds: Floats, device: npt.NDArray[np.int64]) -> 
     for step in range(1, min(NEIGHBOURS, count - 1) + 1):
         apart = seconds[step:] - seconds[:-step]
         near = (device[step:] == device[:-step]) & (apart <= NEIGHBOURS * WINDOW_S)
-        weight = np.where(near, np.exp(-apart / _HEARD_S), 0.0)[:, None]
+        weight = np.where(near, np.exp(-np.abs(apart) / _HEARD_S), 0.0)[:, None]
         total[step:] += weight * bounded[:-step]
         total[:-step] += weight * bounded[step:]
     shares = np.exp(normalized(_TEMPER * total))
