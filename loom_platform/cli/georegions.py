@@ -1,12 +1,13 @@
 """`loom georegions`: the places that Loom looks for in GPS fixes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from loom_platform.cli.database import database
 
 if TYPE_CHECKING:
     import psycopg
@@ -146,34 +147,8 @@ def import_file(
         typer.echo(f"saved {len(drafts)} georegions: {', '.join(d.name for d in drafts)}")
 
 
-@contextmanager
-def _database() -> "Iterator[psycopg.Connection[Any]]":
-    """A connection to the platform's database; an error that a person can mend ends the command with its message."""
-    import psycopg
-
-    from loom_platform.errors import PlatformError
-    from loom_platform.settings import load_settings
-
-    try:
-        with psycopg.connect(
-            load_settings().database_url,
-            autocommit=True,
-            connect_timeout=5,
-            application_name="loom georegions",
-            options="-c statement_timeout=60s",
-        ) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise _end(f"the database does not answer ({str(error).strip()}); is Loom up? try: loom status") from None
-    except psycopg.errors.UndefinedTable:
-        raise _end("the database has no table georegions yet; run: loom up") from None
-    except PlatformError as error:
-        raise _end(str(error)) from None
-
-
-def _end(message: str) -> typer.Exit:
-    typer.echo(f"error: {message}", err=True)
-    return typer.Exit(1)
+def _database() -> "AbstractContextManager[psycopg.Connection[Any]]":
+    return database("georegions", "georegions")
 
 
 def _read(path: Path) -> str:

@@ -1,10 +1,11 @@
 """`loom places`: places that the person named, and whom Loom asks about addresses and businesses."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from loom_platform.cli.database import database
 
 if TYPE_CHECKING:
     import psycopg
@@ -170,34 +171,8 @@ def _service(connection: "psycopg.Connection[Any]", choice: Any) -> dict[str, An
     }
 
 
-@contextmanager
-def _database() -> "Iterator[psycopg.Connection[Any]]":
-    """A connection to the platform's database; an error that a person can mend ends the command with its message."""
-    import psycopg
-
-    from loom_platform.errors import PlatformError
-    from loom_platform.settings import load_settings
-
-    try:
-        with psycopg.connect(
-            load_settings().database_url,
-            autocommit=True,
-            connect_timeout=5,
-            application_name="loom places",
-            options="-c statement_timeout=60s",
-        ) as connection:
-            yield connection
-    except psycopg.OperationalError as error:
-        raise _end(f"the database does not answer ({str(error).strip()}); is Loom up? try: loom status") from None
-    except psycopg.errors.UndefinedTable:
-        raise _end("the database has no table own_places yet; run: loom up") from None
-    except PlatformError as error:
-        raise _end(str(error)) from None
-
-
-def _end(message: str) -> typer.Exit:
-    typer.echo(f"error: {message}", err=True)
-    return typer.Exit(1)
+def _database() -> "AbstractContextManager[psycopg.Connection[Any]]":
+    return database("places", "own_places")
 
 
 def _describe(place: "OwnPlace") -> str:

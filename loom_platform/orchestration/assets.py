@@ -24,10 +24,10 @@ from loom_platform.stream.api import StageReport, recompute, run_stream
 log = logging.getLogger(__name__)
 
 STREAM_TAG = "loom/stream"
+"""Tag of a stream run: the name of its group."""
 BESIDE_TAG = "loom/beside"
 """Stages that a stream run has selected, but leaves to another run. Dagster fails a run without a partition that reads
 a materialized day asset from outside of it, so what fills a stage's source is always selected too."""
-"""Tag of a stream run: the name of its group."""
 
 STORAGE_AWAY = (sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError, DagsterPostgresException)
 _LAST_WORDS_SECONDS = 60.0
