@@ -6,6 +6,7 @@ pydantic, one by one, for its reason.
 
 import types
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import annotated_types as at
@@ -18,8 +19,19 @@ from loom_contracts.table import ColumnType, type_of
 
 UUID_PATTERN = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 FUTURE_LIMIT_HOURS = 48
+_FUTURE_LIMIT = timedelta(hours=FUTURE_LIMIT_HOURS)
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNDERSTOOD = (StringConstraints, at.Interval, at.Len, at.Ge, at.Gt, at.Le, at.Lt, at.MinLen, at.MaxLen)
+
+
+def has_body(payload: type[Message]) -> bool:
+    """Whether a message of `payload` holds a body (StoredBody), which may be large."""
+    return any(
+        isinstance(constraint, StoredBody)
+        for field in payload.model_fields.values()
+        for constraint in (*_flatten(field.annotation)[1], *field.metadata)
+    )
 
 
 def needs_pydantic(payload: type[Message]) -> bool:
@@ -81,18 +93,16 @@ def suspects(payload: type[Message]) -> pl.Expr:
     return pl.any_horizontal(*(t.fill_null(False) for t in tests))
 
 
-def implausible() -> pl.Expr:
-    """Why a message that its payload accepts is not kept, or null."""
-    limit = pl.col("received_at") + pl.duration(hours=FUTURE_LIMIT_HOURS)
-    time = pl.col("timestamp").dt.to_string("iso")
-    return (
-        pl.when(~_known_version())
-        .then(pl.format("schema_version {} is not known: this Loom reads 1.x", "schema_version"))
-        .when(pl.col("timestamp") > limit)
-        .then(pl.format("timestamp {} is after {}: mend the sender's clock", time, limit.dt.to_string("iso")))
-        .when(~_plausible_time())
-        .then(pl.format("timestamp {} is before 1970: mend the sender's clock", time))
-    )
+def implausible(schema_version: str, timestamp: datetime, received_at: datetime) -> str | None:
+    """Why a message that its payload accepts is not kept, or None."""
+    if not schema_version.startswith("1."):
+        return f"schema_version {schema_version} is not known: this Loom reads 1.x"
+    if timestamp < _FIRST:
+        return f"timestamp {timestamp.isoformat()} is before 1970: mend the sender's clock"
+    limit = received_at + _FUTURE_LIMIT
+    if timestamp > limit:
+        return f"timestamp {timestamp.isoformat()} is after {limit.isoformat()}: mend the sender's clock"
+    return None
 
 
 def _plausible_time() -> pl.Expr:

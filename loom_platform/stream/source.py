@@ -72,11 +72,14 @@ class Records:
     @cached_property
     def spans(self) -> dict[int, tuple[int, int]]:
         """For each partition: its first offset here, and the one after its last."""
-        frame = pl.DataFrame([self.partitions, self.offsets])
-        ends = frame.group_by("kafka_partition").agg(
-            pl.col("kafka_offset").min().alias("first"), (pl.col("kafka_offset").max() + 1).alias("after")
-        )
-        return {partition: (first, after) for partition, first, after in ends.iter_rows()}
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
+        for message in self.messages:
+            partition, offset = message.partition(), message.offset()
+            if partition is not None and offset is not None:
+                first.setdefault(partition, offset)
+                last[partition] = offset
+        return {partition: (first[partition], offset + 1) for partition, offset in last.items()}
 
     def origin(self, position: int) -> tuple[int, int]:
         """Partition and offset of the record at `position`."""

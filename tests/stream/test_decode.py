@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import polars as pl
 import pytest
 from confluent_kafka import Message as KafkaMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from loom_contracts.message import Message
 from loom_contracts.payloads.health import HeartRate
@@ -19,6 +21,7 @@ from loom_models.frames import frame_schema
 from loom_platform.stream.decode import Decoded, decode
 from loom_platform.stream.source import Records
 
+MANY = 400
 RECEIVED = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ID = "0c9f7c5e-6f3a-4a57-9f43-0a1b2c3d4e5f"
 FIX: dict[str, Any] = {
@@ -46,7 +49,13 @@ def fix(**changes: object) -> bytes:
 
 
 def decoded(*values: bytes | None, payload: type[Message] = GpsFix) -> Decoded:
-    return decode(records(values), payload)
+    """A few values are pydantic's, many are polars': each gives the same rows and the same reasons."""
+    few = decode(records(values), payload)
+    filler = fix() if payload is GpsFix else next((v for n, v in enumerate(values) if n not in few.poison), None)
+    many = decode(records([*values, *[filler] * MANY]), payload)
+    assert {p: why for p, why in many.poison.items() if p < len(values)} == few.poison
+    assert_frame_equal(many.frame.filter(pl.col("position") < len(values)), few.frame, check_column_order=False)
+    return few
 
 
 def test_a_value_becomes_a_row_with_its_origin() -> None:
@@ -189,7 +198,7 @@ def test_integers_keep_every_digit() -> None:
     values = [
         json.dumps(FIX | {"bpm": v}).encode() for v in (60, 61.0, "62", 10**30, 63.5, 29, 251, 9_007_199_254_740_993)
     ]
-    out = decode(records(values), HeartRate)
+    out = decoded(*values, payload=HeartRate)
     assert out.frame["bpm"].to_list() == [60, 61, 62]
     assert sorted(out.poison) == [3, 4, 5, 6, 7]
 
@@ -276,12 +285,12 @@ _good = st.sampled_from([v for n, (v, _) in GOOD.items() if n != "oversized"])
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.booleans(), _bad, _good), max_size=150))
+@given(st.lists(st.tuples(st.booleans(), _bad, _good), max_size=300))
 def test_any_mix_gives_good_rows_in_order_and_a_reason_for_each_bad_one(
     mix: list[tuple[bool, bytes | None, bytes]],
 ) -> None:
     values = [good if is_good else bad for is_good, bad, good in mix]
-    out = decode(records(values), GpsFix)
+    out = decoded(*values)
     bad = [n for n, (is_good, _, _) in enumerate(mix) if not is_good]
     assert sorted(out.poison) == bad
     assert all(out.poison.values())
