@@ -1,4 +1,6 @@
-"""Frames of a payload: the polars schema of its wire form."""
+"""Frames of a payload: the polars schema of its wire form; and the days of their rows."""
+
+from datetime import date, datetime
 
 import polars as pl
 
@@ -27,3 +29,13 @@ def dtype_of(column_type: ColumnType) -> pl.DataType:
 def frame_schema(payload: type[Message]) -> pl.Schema:
     """The columns of `payload` in a batch; JSON values are text, and so are identities and stored bodies."""
     return pl.Schema({name: _DTYPES[type_of(f.annotation, name)[0]] for name, f in payload.model_fields.items()})
+
+
+def rows_by_day(times: pl.Series) -> dict[date, int]:
+    """How many of `times` (Datetime, UTC, no nulls) are of each day."""
+    first, last = times.min(), times.max()
+    if not isinstance(first, datetime) or not isinstance(last, datetime):
+        return {}
+    if first.date() == last.date():  # a live batch, as a rule; the quick way by far
+        return {first.date(): len(times)}
+    return dict(times.dt.date().value_counts().iter_rows())

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,8 @@ from loom_platform.blobs import Blobs
 
 Connection = psycopg.Connection[Any]
 
+_NO_TIMERS = pl.DataFrame(schema=TIMER_SCHEMA)
+_NO_SPANS = pl.DataFrame(schema=SPAN_SCHEMA)
 _STATE = """
 SELECT device_id, state FROM stream_state WHERE stage = %s AND stage_version = %s AND device_id = ANY(%s)
 """
@@ -34,12 +37,16 @@ class Applied:
     def rows(self, sink: Topic) -> pl.DataFrame | None:
         """All rows for `sink`, or None."""
         frames = [o.rows[sink] for o in self.outputs if sink in o.rows and not o.rows[sink].is_empty()]
+        if len(frames) == 1:
+            return frames[0]
         return pl.concat(frames, how="diagonal_relaxed") if frames else None
 
     def spans(self, sink: Topic) -> pl.DataFrame:
         """The stretches of time that were answered anew for `sink`, in SPAN_SCHEMA."""
         frames = [o.spans[sink].match_to_schema(SPAN_SCHEMA) for o in self.outputs if sink in o.spans]
-        return pl.concat(frames).unique() if frames else pl.DataFrame(schema=SPAN_SCHEMA)
+        if not frames:
+            return _NO_SPANS
+        return frames[0] if len(frames) == 1 and frames[0].height <= 1 else pl.concat(frames).unique()
 
 
 def apply(
@@ -148,7 +155,7 @@ def _load_state(connection: Connection, stage: Stage, batch: pl.DataFrame, due: 
 
 def no_timers() -> pl.DataFrame:
     """No timer is due."""
-    return pl.DataFrame(schema=TIMER_SCHEMA)
+    return _NO_TIMERS
 
 
 def timer(due: pl.DataFrame) -> tuple[str, str]:
@@ -161,10 +168,13 @@ def finish(frame: pl.DataFrame, stage: Stage, run_id: str) -> pl.DataFrame:
     """The transform's rows with what the engine adds to derived ones; an answer that was given twice is one row."""
     if stage.landing:
         return frame
-    # A client's retry in the same batch gives the same answer twice.
-    return frame.unique(["timestamp", "message_id"], keep="first", maintain_order=True).with_columns(
-        pl.lit(stage.name).alias("stage"),
-        pl.lit(stage.version).alias("stage_version"),
-        pl.lit("1.0").alias("schema_version"),
-        pl.lit(run_id).alias("run_id"),
-    )
+    if frame.height > 1:
+        # A client's retry in the same batch gives the same answer twice.
+        frame = frame.unique(["timestamp", "message_id"], keep="first", maintain_order=True)
+    return frame.with_columns(_added(stage.name, stage.version, run_id))
+
+
+@lru_cache(maxsize=256)
+def _added(stage: str, version: str, run_id: str) -> list[pl.Expr]:
+    values = {"stage": stage, "stage_version": version, "schema_version": "1.0", "run_id": run_id}
+    return [pl.lit(value).alias(name) for name, value in values.items()]

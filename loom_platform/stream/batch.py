@@ -1,10 +1,11 @@
 """One batch of one stage, from decoded records to a committed transaction."""
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from json import JSONDecodeError
 from typing import Any
 
@@ -13,6 +14,7 @@ import psycopg
 from psycopg import errors as pg
 
 from loom_contracts.topic import Topic
+from loom_models.frames import rows_by_day
 from loom_models.stage import DUE_SCHEMA, Output, Stage
 from loom_platform.stream import lease, offsets
 from loom_platform.stream.apply import Applied, apply, finish, halves, timer
@@ -29,6 +31,8 @@ from loom_platform.stream.writer import Writer
 Connection = psycopg.Connection[Any]
 log = logging.getLogger(__name__)
 
+_PREPARED_SECONDS = 60.0
+"""So long a day's partitions are taken for made; the transaction that writes to them makes sure."""
 REFUSED = (psycopg.DataError, pg.NotNullViolation, pl.exceptions.ComputeError, JSONDecodeError, TooLargeError)
 """A row can't be written or sent: the record that it is made from is to blame, and its neighbours go on."""
 
@@ -83,7 +87,7 @@ SHARE_STAGE = "SELECT pg_advisory_xact_lock_shared(hashtext('loom-stage'), hasht
 class Outcome:
     """What a committed batch did. `latencies` are seconds from acceptance to commit, one for each record.
 
-    `errors` gives the dead letters by their type.
+    `errors` gives the dead letters by their type. `timers`: it has set some.
     """
 
     records: int
@@ -92,6 +96,7 @@ class Outcome:
     errors: Mapping[str, int] = field(default_factory=dict)
     spans: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     latencies: pl.Series | None = None
+    timers: bool = False
 
     def count(self, topic: Topic, days: Mapping[date, int]) -> None:
         """Add rows of `topic` by their days."""
@@ -117,6 +122,8 @@ class BatchRunner:
         self._stage, self._config, self._connection, self._sink = stage, config, connection, sink
         self._topic_id = topic_id
         self._writer = Writer(connection)
+        self._prepared: set[date] = set()
+        self._prepared_until = 0.0
         self._topic = stage.source.on_broker(config.topic_prefix)
         self._threshold = Threshold(stage)
         self._woken = woken_by(stage, config)
@@ -142,8 +149,8 @@ class BatchRunner:
             outcome = self._transaction(records, decoded, spans, due, self._steps_in_parts)
         self._config.on_point("after-commit")
         if len(records):
-            lateness = pl.lit(datetime.now(UTC)) - records.received_at
-            outcome.latencies = pl.select(lateness.dt.total_microseconds() / 1e6).to_series()
+            # The wall clock in seconds, as the broker's times are.
+            outcome.latencies = time.time() - records.received_at.to_physical() / 1e6
         outcome.spans = spans
         return outcome
 
@@ -211,20 +218,26 @@ class BatchRunner:
         if not frame.is_empty() or not due.is_empty():
             applied = apply(self._connection, self._stage, frame, due, blobs=self._config.blobs)
         frames = self._frames(applied)
+        spans = {topic: applied.spans(topic) for topic in self._stage.sinks}
         self._config.on_point("before-produce")
         if frames and not self._stage.landing:
             for topic, rows in frames.items():
-                spanned = not applied.spans(topic).is_empty()
-                self._sink.send(topic, *encode(self._writer.news(topic.table, rows) if spanned else rows, topic))
+                news = rows if spans[topic].is_empty() else self._writer.news(topic.table, rows)
+                self._sink.send(topic, *encode(news, topic))
             self._sink.flush()
         self._config.on_point("after-produce")
-        self._write(frames, applied, due, outcome)
+        self._write(frames, spans, applied, due, outcome)
         poison.update(applied.poison)
 
     def _prepare(self, frame: pl.DataFrame) -> None:
-        days = set(frame["timestamp"].dt.date().unique().to_list())
-        for sink in self._stage.sinks:
-            self._writer.prepare(sink.table, days)
+        days = rows_by_day(frame["timestamp"])
+        now = time.monotonic()
+        if now > self._prepared_until:
+            self._prepared, self._prepared_until = set(), now + _PREPARED_SECONDS
+        if not days.keys() <= self._prepared:
+            for sink in self._stage.sinks:
+                self._writer.prepare(sink.table, days)
+            self._prepared |= days.keys()
 
     def _frames(self, applied: Applied) -> dict[Topic, pl.DataFrame]:
         frames = {}
@@ -258,18 +271,23 @@ class BatchRunner:
             self._sink.flush()
 
     def _write(
-        self, frames: Mapping[Topic, pl.DataFrame], applied: Applied, due: pl.DataFrame, outcome: Outcome
+        self,
+        frames: Mapping[Topic, pl.DataFrame],
+        spans: Mapping[Topic, pl.DataFrame],
+        applied: Applied,
+        due: pl.DataFrame,
+        outcome: Outcome,
     ) -> None:
         self._config.on_point("before-copy")
         written = {}
         for topic, frame in frames.items():
-            written[topic] = dict(frame.group_by(pl.col("timestamp").dt.date().alias("day")).len().iter_rows())
-            self._writer.write(topic.table, frame)
+            written[topic] = self._writer.write(topic.table, frame)
         for sink in self._stage.sinks:
-            self._writer.settle(sink.table, self._stage, frames.get(sink), applied.spans(sink))
+            self._writer.settle(sink.table, self._stage, frames.get(sink), spans[sink])
         self._config.on_point("after-copy")
         for output in applied.outputs:
             self._keep(output)
+            outcome.timers |= output.timers is not None and not output.timers.is_empty()
         for frame in frames.values():
             wake(self._connection, self._woken, frame)
         if not due.is_empty():

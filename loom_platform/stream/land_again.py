@@ -73,8 +73,6 @@ def _land(
         rows = applied.rows(sink)
         if rows is not None:
             frame = finish(rows, stage, config.run_id)
-            days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
-            outcome.rows_by_day[sink] = dict(days.iter_rows())
-            writer.write(sink.table, frame)
+            outcome.rows_by_day[sink] = writer.write(sink.table, frame)
             wake(connection, woken_by(stage, config), frame)
     return outcome

@@ -304,9 +304,7 @@ class _Device:
                 self._writer.settle(sink.table, stage, None, spans)
                 continue
             frame = finish(rows, stage, self._run.config.run_id)
-            days = frame.group_by(pl.col("timestamp").dt.date().alias("day")).len()
-            outcome.rows_by_day[sink] = dict(days.iter_rows())
-            self._writer.write(sink.table, frame)
+            outcome.rows_by_day[sink] = self._writer.write(sink.table, frame)
             self._writer.settle(sink.table, stage, frame, spans)
             self._writer.confirm(sink.table, self._progress.id)
         return outcome

@@ -4,7 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -103,13 +103,10 @@ class Sink:
 
 def encode(frame: pl.DataFrame, topic: Topic) -> tuple[list[str], list[bytes]]:
     """Keys and values of a frame's rows in the wire form: one flat JSON object each, times as ISO 8601 in UTC."""
-    table: Table = topic.table
-    fields = [n for n in topic.payload.model_fields if n in frame.columns]
-    json_fields = [n for n in fields if table.column(n).type is ColumnType.JSON]
-    wire = frame.select(
-        pl.col(n).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if table.column(n).type is ColumnType.TIMESTAMP else pl.col(n)
-        for n in fields
-    )
+    if frame.is_empty():
+        return [], []
+    fields, json_fields = _wire(topic, tuple(frame.columns))
+    wire = frame.select(fields)
     keys = frame["device_id"].to_list()
     if not json_fields:
         return keys, wire.write_ndjson().encode().splitlines()
@@ -119,6 +116,18 @@ def encode(frame: pl.DataFrame, topic: Topic) -> tuple[list[str], list[bytes]]:
             row[name] = None if row[name] is None else json.loads(row[name])
         values.append(json.dumps(row, separators=(",", ":")).encode())
     return keys, values
+
+
+@lru_cache(maxsize=256)
+def _wire(topic: Topic, columns: tuple[str, ...]) -> tuple[list[pl.Expr], list[str]]:
+    """The fields of a message of `topic` from a frame with `columns`, and those of them that are JSON."""
+    table: Table = topic.table
+    names = [n for n in topic.payload.model_fields if n in columns]
+    fields = [
+        pl.col(n).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ") if table.column(n).type is ColumnType.TIMESTAMP else pl.col(n)
+        for n in names
+    ]
+    return fields, [n for n in names if table.column(n).type is ColumnType.JSON]
 
 
 def dead_letter(

@@ -5,6 +5,7 @@ never comes when the transaction is rolled back: its stage then sends another me
 waited for, by the lock that it holds, and a message without a row that stands is left out.
 """
 
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -28,10 +29,15 @@ def standing(connection: psycopg.Connection[Any], stage: Stage, frame: pl.DataFr
     """
     if frame.is_empty():
         return frame
-    for sender in sorted(frame["stage"].unique().to_list()):
-        with connection.transaction():
-            connection.execute(LOCK_STAGE, (sender,))
-    query = sql.SQL(_STANDING).format(table=sql.Identifier(stage.source.table.name))
-    told = (frame["timestamp"].to_list(), frame["message_id"].to_list())
-    found = [row[0] for row in connection.execute(query, told).fetchall()]
-    return frame.filter(pl.col("message_id").is_in(found))
+    for sender in sorted(set(frame["stage"])):
+        # A transaction of its own, since the connection commits by itself: it is held for no longer than it takes.
+        connection.execute(LOCK_STAGE, (sender,))
+    identities = frame["message_id"].to_list()
+    told = (frame["timestamp"].to_list(), identities)
+    found = {row[0] for row in connection.execute(_query(stage.source.table.name), told).fetchall()}
+    return frame if found.issuperset(identities) else frame.filter(pl.col("message_id").is_in(list(found)))
+
+
+@cache
+def _query(table: str) -> bytes:
+    return sql.SQL(_STANDING).format(table=sql.Identifier(table)).as_bytes(None)

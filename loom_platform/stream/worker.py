@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 _BACKOFF_FIRST, _BACKOFF_LAST = 0.1, 5.0
 _RENEWALS_PER_LEASE = 3
 _LOOK_AT_TOPIC_SECONDS = 5.0
-_LOOK_FOR_WAKES_SECONDS = 1.0
+_BETWEEN_WAKES_SECONDS = 2.0
+"""A wake mends answers that were given already, so several are heeded at once."""
 _LOOK_FOR_TIMERS_SECONDS = 30.0
 """Who asks services sets timers of stages too, from another process."""
 _SMALLEST_SHARE = 100
@@ -75,6 +76,7 @@ class Worker:
         self._lease = Lease(stage.name, config.shard[0], config.run_id, config.run_id, config.lease_duration)
         self._renew_at = 0.0
         self._timers_at = 0.0
+        self._wake_at = 0.0
         self._look_at = 0.0
 
     def run(self) -> None:
@@ -212,7 +214,8 @@ class Worker:
         source.commit_advisory({p: end for p, (_, end) in spans.items()})
         self.statistics.add(outcome)
         self.last_work = time.monotonic()
-        self._timers_at = 0.0
+        if outcome.timers or not due.is_empty():
+            self._timers_at = 0.0
         self._adapt(len(records), elapsed)
 
     def _adapt(self, records: int, elapsed: float) -> None:
@@ -260,16 +263,18 @@ class Worker:
         """The timers whose time has come; the database is asked only when one may be due."""
         if self.stage.landing:
             return no_timers()
-        woken = bool(self.stage.wakes) and self._landed.is_woken(self.stage.name)
-        if not woken and time.monotonic() < self._timers_at:
+        now = time.monotonic()
+        woken = bool(self.stage.wakes) and now >= self._wake_at and self._landed.is_woken(self.stage.name)
+        if not woken and now < self._timers_at:
             return no_timers()
+        self._wake_at = now + _BETWEEN_WAKES_SECONDS
         key = (self.stage.name, self.stage.version)
         wait = connection.execute(_NEXT_DUE, key).fetchone()
         seconds = wait[0] if wait else None
         if seconds is None or seconds > 0:
             # A timer of this stage is set by its own batches, which ask anew, by another shard's, or by landing, which
             # may run in another process.
-            longest = _LOOK_FOR_WAKES_SECONDS if self.stage.wakes else _LOOK_FOR_TIMERS_SECONDS
+            longest = _BETWEEN_WAKES_SECONDS if self.stage.wakes else _LOOK_FOR_TIMERS_SECONDS
             self._timers_at = time.monotonic() + min(longest, longest if seconds is None else seconds)
             return no_timers()
         rows = connection.execute(_DUE, key).fetchall()

@@ -7,6 +7,7 @@ CSV in docs/adr/0004.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from loom_contracts.table import Column, ColumnType, Table
-from loom_models.frames import UTC_MICROS
+from loom_models.frames import UTC_MICROS, rows_by_day
 from loom_models.stage import SPAN_SCHEMA, Stage
 from loom_platform.rollups.marks import mark_rows
 
@@ -25,8 +26,13 @@ _COPIED_LATER = {"stored_at", "computed_at", "superseded_at"}
 _JSONB_VERSION = "\x01"
 _CHUNK_ROWS = 50_000
 _STAGED_AFTER_KNOWN = 20
+_SUPERSEDE = """
+UPDATE {t} AS t SET superseded_at = now() FROM (SELECT DISTINCT {scope} FROM {s}) AS s
+WHERE {same} AND t.superseded_at IS NULL
+  AND NOT EXISTS (SELECT 1 FROM {s} AS n WHERE n.message_id = t.message_id AND n.timestamp = t.timestamp)
+"""
 _SETTLE = """
-UPDATE {table} AS t SET superseded_at = now()
+UPDATE {t} AS t SET superseded_at = now()
 FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS span (device_id, first, last)
 WHERE t.device_id = span.device_id AND t.timestamp >= span.first AND t.timestamp < span.last
   AND t.stage = %s AND t.stage_version = %s AND t.superseded_at IS NULL AND t.message_id <> ALL(%s::uuid[])
@@ -34,8 +40,23 @@ RETURNING t.device_id, t.timestamp
 """
 _STANDING = """
 SELECT t.message_id::text FROM unnest(%s::timestamptz[], %s::uuid[]) AS row (timestamp, message_id)
-JOIN {table} t USING (timestamp, message_id) WHERE t.superseded_at IS NULL
+JOIN {t} AS t USING (timestamp, message_id) WHERE t.superseded_at IS NULL
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """What is said of one table, in bytes: to put it together takes longer than a small batch's row."""
+
+    columns: list[pl.Expr]
+    copy: bytes
+    make_staging: bytes
+    empty_staging: bytes
+    copy_to_staging: bytes
+    supersede: bytes
+    insert: bytes
+    settle: bytes
+    standing: bytes
 
 
 class Writer:
@@ -46,26 +67,33 @@ class Writer:
 
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
+        self._statements: dict[str, _Statements] = {}
         self._staged: set[str] = set()
         self._expect_known: dict[str, int] = {}
 
-    def write(self, table: Table, frame: pl.DataFrame) -> None:
-        """Write `frame` (the columns of `copied(table)`, in any order) so that each of its rows is there once."""
-        self.prepare(table, frame["timestamp"].dt.date().unique().to_list())
+    def write(self, table: Table, frame: pl.DataFrame) -> dict[date, int]:
+        """Write `frame` (the columns of `copied(table)`, in any order) so that each of its rows is there once.
+
+        How many rows it has of each day.
+        """
+        days = rows_by_day(frame["timestamp"])
+        self.prepare(table, days)
         mark_rows(self._connection, table, frame)
-        data = self._encode(table, frame)
+        statements = self._of(table)
+        data = _encode(frame, statements.columns)
         if not table.derived and not self._expect_known.get(table.name):
             try:
                 with self._connection.transaction():
-                    self._copy(table.name, table, data)
-                return
+                    self._copy(statements.copy, data)
+                return days
             except psycopg.errors.UniqueViolation:
                 # Retries come in bunches: do not try the quick way again at once.
                 self._expect_known[table.name] = _STAGED_AFTER_KNOWN
         self._stage(table)
-        self._copy(_staging(table), table, data)
+        self._copy(statements.copy_to_staging, data)
         self._insert(table)
         self._expect_known[table.name] = max(0, self._expect_known.get(table.name, 0) - 1)
+        return days
 
     def settle(self, table: Table, stage: Stage, rows: pl.DataFrame | None, spans: pl.DataFrame) -> int:
         """Supersede what is no answer any more in `spans`: every row of `stage` there that is not one of `rows`.
@@ -77,7 +105,7 @@ class Writer:
         answers = [] if rows is None else rows["message_id"].to_list()
         stretches = [spans[name].to_list() for name in SPAN_SCHEMA.names()]
         gone = self._connection.execute(
-            sql.SQL(_SETTLE).format(table=sql.Identifier(table.name)), (*stretches, stage.name, stage.version, answers)
+            self._of(table).settle, (*stretches, stage.name, stage.version, answers)
         ).fetchall()
         if gone:
             frame = pl.DataFrame(gone, schema={"device_id": pl.String, "timestamp": UTC_MICROS}, orient="row")
@@ -87,8 +115,7 @@ class Writer:
     def news(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         """Those of `rows` that do not stand in `table` already."""
         known = self._connection.execute(
-            sql.SQL(_STANDING).format(table=sql.Identifier(table.name)),
-            (rows["timestamp"].to_list(), rows["message_id"].to_list()),
+            self._of(table).standing, (rows["timestamp"].to_list(), rows["message_id"].to_list())
         ).fetchall()
         return rows.filter(~pl.col("message_id").is_in([message_id for (message_id,) in known]))
 
@@ -105,67 +132,30 @@ class Writer:
     def _stage(self, table: Table) -> None:
         """Make this session's staging table, emptied by each commit; within one transaction it is emptied here."""
         if table.name in self._staged:
-            self._connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(_staging(table))))
+            self._connection.execute(self._of(table).empty_staging)
         else:
-            self._connection.execute(
-                sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ({}) ON COMMIT DELETE ROWS").format(
-                    sql.Identifier(_staging(table)),
-                    sql.SQL(", ").join(
-                        sql.SQL("{} {}").format(sql.Identifier(c.name), sql.SQL(c.type.value)) for c in copied(table)
-                    ),
-                )
-            )
+            self._connection.execute(self._of(table).make_staging)
             self._staged.add(table.name)
 
-    @staticmethod
-    def _encode(table: Table, frame: pl.DataFrame) -> list[bytes]:
-        arrow = to_copy(frame, copied(table))
-        encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow.schema)
-        pieces = [encoder.write_header()]
-        pieces.extend(encoder.write_batch(b) for b in arrow.to_batches(max_chunksize=_CHUNK_ROWS))
-        return [*pieces, encoder.finish()]
-
-    def _copy(self, target: str, table: Table, data: Iterable[bytes]) -> None:
-        statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
-            sql.Identifier(target), sql.SQL(", ").join(sql.Identifier(c.name) for c in copied(table))
-        )
+    def _copy(self, statement: bytes, data: Iterable[bytes]) -> None:
         with self._connection.cursor().copy(statement) as copy:
             for piece in data:
                 copy.write(piece)
 
-    def _insert(self, table: Table) -> int:
-        """Move the staged rows into the table; how many were new.
+    def _insert(self, table: Table) -> None:
+        """Move the staged rows into the table.
 
         A landed row that is there already is left alone. A derived row takes the place of the rows of its scope
         that are not part of this answer; one that was superseded and is now the answer again is current again.
         """
-        names = sql.SQL(", ").join(sql.Identifier(c.name) for c in copied(table))
-        target, staging = sql.Identifier(table.name), sql.Identifier(_staging(table))
-        if not table.derived:
-            return self._connection.execute(
-                sql.SQL("INSERT INTO {t} ({n}) SELECT {n} FROM {s} ON CONFLICT DO NOTHING").format(
-                    t=target, n=names, s=staging
-                )
-            ).rowcount
-        scope = (*table.scope, "stage", "stage_version")
-        self._connection.execute(
-            sql.SQL(
-                "UPDATE {t} AS t SET superseded_at = now() FROM (SELECT DISTINCT {cols} FROM {s}) AS s WHERE {same} "
-                "AND t.superseded_at IS NULL AND NOT EXISTS (SELECT 1 FROM {s} AS n "
-                "WHERE n.message_id = t.message_id AND n.timestamp = t.timestamp)"
-            ).format(
-                t=target,
-                s=staging,
-                cols=sql.SQL(", ").join(map(sql.Identifier, scope)),
-                same=sql.SQL(" AND ").join(sql.SQL("t.{c} = s.{c}").format(c=sql.Identifier(c)) for c in scope),
-            )
-        )
-        return self._connection.execute(
-            sql.SQL(
-                "INSERT INTO {t} AS t ({n}) SELECT {n} FROM {s} ON CONFLICT (timestamp, message_id) "
-                "DO UPDATE SET superseded_at = NULL WHERE t.superseded_at IS NOT NULL"
-            ).format(t=target, n=names, s=staging)
-        ).rowcount
+        if table.derived:
+            self._connection.execute(self._of(table).supersede)
+        self._connection.execute(self._of(table).insert)
+
+    def _of(self, table: Table) -> _Statements:
+        if (known := self._statements.get(table.name)) is None:
+            known = self._statements[table.name] = _statements(table)
+        return known
 
     def confirm(self, table: Table, progress_id: int) -> None:
         """Remember the ids of the staged rows as answers of this recompute."""
@@ -177,6 +167,44 @@ class Writer:
         )
 
 
+def _statements(table: Table) -> _Statements:
+    target, staging = sql.Identifier(table.name), sql.Identifier(_staging(table))
+    names = sql.SQL(", ").join(sql.Identifier(c.name) for c in copied(table))
+    typed = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(sql.Identifier(c.name), sql.SQL(c.type.value)) for c in copied(table)
+    )
+    scope = (*table.scope, "stage", "stage_version")
+    known = sql.SQL(
+        "ON CONFLICT (timestamp, message_id) DO UPDATE SET superseded_at = NULL WHERE t.superseded_at IS NOT NULL"
+        if table.derived
+        else "ON CONFLICT DO NOTHING"
+    )
+    parts = {
+        "t": target,
+        "s": staging,
+        "n": names,
+        "typed": typed,
+        "known": known,
+        "scope": sql.SQL(", ").join(map(sql.Identifier, scope)),
+        "same": sql.SQL(" AND ").join(sql.SQL("t.{c} = s.{c}").format(c=sql.Identifier(c)) for c in scope),
+    }
+
+    def say(statement: str) -> bytes:
+        return sql.SQL(statement).format(**parts).as_bytes(None)
+
+    return _Statements(
+        columns=[_encoded(c) for c in copied(table)],
+        copy=say("COPY {t} ({n}) FROM STDIN (FORMAT BINARY)"),
+        make_staging=say("CREATE TEMPORARY TABLE IF NOT EXISTS {s} ({typed}) ON COMMIT DELETE ROWS"),
+        empty_staging=say("DELETE FROM {s}"),
+        copy_to_staging=say("COPY {s} ({n}) FROM STDIN (FORMAT BINARY)"),
+        supersede=say(_SUPERSEDE),
+        insert=say("INSERT INTO {t} AS t ({n}) SELECT {n} FROM {s} {known}"),
+        settle=say(_SETTLE),
+        standing=say(_STANDING),
+    )
+
+
 def copied(table: Table) -> tuple[Column, ...]:
     """The columns that the engine writes; the others have defaults."""
     return tuple(c for c in table.columns if c.name not in _COPIED_LATER)
@@ -185,6 +213,14 @@ def copied(table: Table) -> tuple[Column, ...]:
 def to_copy(frame: pl.DataFrame, columns: tuple[Column, ...]) -> pa.Table:
     """The frame as Arrow in the form that binary COPY wants: a uuid as 16 bytes, JSON with jsonb's version byte."""
     return frame.select(_encoded(c) for c in columns).to_arrow()
+
+
+def _encode(frame: pl.DataFrame, columns: list[pl.Expr]) -> list[bytes]:
+    arrow = frame.select(columns).to_arrow()
+    encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow.schema)
+    pieces = [encoder.write_header()]
+    pieces.extend(encoder.write_batch(b) for b in arrow.to_batches(max_chunksize=_CHUNK_ROWS))
+    return [*pieces, encoder.finish()]
 
 
 def _encoded(column: Column) -> pl.Expr:
