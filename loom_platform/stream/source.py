@@ -21,6 +21,7 @@ from loom_platform.stream.topics import TopicState
 
 FIRST_WAIT_SECONDS = 0.25
 """The longest wait for a first record, so that a stop and a timer are seen soon."""
+_ADVISE_SECONDS = 5.0
 
 
 class Received(Protocol):
@@ -124,6 +125,7 @@ class Source:
         # A run is opened for a backlog, so much is expected until it is known better.
         self._per_second = 1e4
         self._polled_at = time.monotonic()
+        self._advise_at = 0.0
         self._consumer = Consumer(
             {
                 **broker_config(bootstrap_servers),
@@ -208,7 +210,14 @@ class Source:
         raise DependencyError(f"broker: {error.str()}")
 
     def commit_advisory(self, positions: Mapping[int, int]) -> None:
-        """Tell Kafka's monitors where this stage is. Nothing of ours reads it, so a failure is of no account."""
+        """Tell Kafka's monitors where this stage is, every few seconds.
+
+        Nothing of ours reads it, so a failure is of no account, and neither is a last one that is not told.
+        """
+        now = time.monotonic()
+        if now < self._advise_at:
+            return
+        self._advise_at = now + _ADVISE_SECONDS
         offsets = [TopicPartition(self.topic, p, o) for p, o in positions.items() if o != OFFSET_INVALID]
         if offsets:
             try:
