@@ -31,6 +31,8 @@ CONFIGURATION = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
+    # A query over all days locks each day's partition and its indexes; years of them must have room.
+    "max_locks_per_transaction": "256",
     "shared_buffers": "128MB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",

@@ -12,7 +12,11 @@ WITH shown AS (
 )
 INSERT INTO stage_promotion_log (stage, version, action) SELECT stage, version, 'first' FROM shown
 """
-_OPTIONS = "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off"
+# A plan for any parameters is one for the partitions of all days, and takes their locks: each is made for its own.
+_OPTIONS = (
+    "-c synchronous_commit=off -c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off "
+    "-c plan_cache_mode=force_custom_plan"
+)
 
 
 def connect(database_url: str, application_name: str) -> psycopg.Connection[Any]:

@@ -18,7 +18,7 @@ from loom_platform.stream.batch import LOCK_STAGE
 _STANDING = """
 SELECT message_id::text FROM {table}
 JOIN unnest(%s::timestamptz[], %s::uuid[]) AS told (timestamp, message_id) USING (timestamp, message_id)
-WHERE superseded_at IS NULL
+WHERE superseded_at IS NULL AND timestamp BETWEEN %s AND %s
 """
 
 
@@ -33,7 +33,8 @@ def standing(connection: psycopg.Connection[Any], stage: Stage, frame: pl.DataFr
         # A transaction of its own, since the connection commits by itself: it is held for no longer than it takes.
         connection.execute(LOCK_STAGE, (sender,))
     identities = frame["message_id"].to_list()
-    told = (frame["timestamp"].to_list(), identities)
+    times = frame["timestamp"]
+    told = (times.to_list(), identities, times.min(), times.max())
     found = {row[0] for row in connection.execute(_query(stage.source.table.name), told).fetchall()}
     return frame if found.issuperset(identities) else frame.filter(pl.col("message_id").is_in(list(found)))
 

@@ -26,21 +26,24 @@ _COPIED_LATER = {"stored_at", "computed_at", "superseded_at"}
 _JSONB_VERSION = "\x01"
 _CHUNK_ROWS = 50_000
 _STAGED_AFTER_KNOWN = 20
+# Each of these tells by values between which times it looks: else PostgreSQL plans for the partitions of all days, and
+# locks them (docs/architecture.md, "Many days").
 _SUPERSEDE = """
 UPDATE {t} AS t SET superseded_at = now() FROM (SELECT DISTINCT {scope} FROM {s}) AS s
-WHERE {same} AND t.superseded_at IS NULL
+WHERE {same} AND t.superseded_at IS NULL AND t.timestamp BETWEEN %s AND %s
   AND NOT EXISTS (SELECT 1 FROM {s} AS n WHERE n.message_id = t.message_id AND n.timestamp = t.timestamp)
 """
 _SETTLE = """
 UPDATE {t} AS t SET superseded_at = now()
 FROM unnest(%s::text[], %s::timestamptz[], %s::timestamptz[]) AS span (device_id, first, last)
 WHERE t.device_id = span.device_id AND t.timestamp >= span.first AND t.timestamp < span.last
-  AND t.stage = %s AND t.stage_version = %s AND t.superseded_at IS NULL AND t.message_id <> ALL(%s::uuid[])
+  AND t.timestamp BETWEEN %s AND %s AND t.stage = %s AND t.stage_version = %s AND t.superseded_at IS NULL
+  AND t.message_id <> ALL(%s::uuid[])
 RETURNING t.device_id, t.timestamp
 """
 _STANDING = """
 SELECT t.message_id::text FROM unnest(%s::timestamptz[], %s::uuid[]) AS row (timestamp, message_id)
-JOIN {t} AS t USING (timestamp, message_id) WHERE t.superseded_at IS NULL
+JOIN {t} AS t USING (timestamp, message_id) WHERE t.superseded_at IS NULL AND t.timestamp BETWEEN %s AND %s
 """
 
 
@@ -91,7 +94,7 @@ class Writer:
                 self._expect_known[table.name] = _STAGED_AFTER_KNOWN
         self._stage(table)
         self._copy(statements.copy_to_staging, data)
-        self._insert(table)
+        self._insert(table, frame["timestamp"])
         self._expect_known[table.name] = max(0, self._expect_known.get(table.name, 0) - 1)
         return days
 
@@ -105,7 +108,8 @@ class Writer:
         answers = [] if rows is None else rows["message_id"].to_list()
         stretches = [spans[name].to_list() for name in SPAN_SCHEMA.names()]
         gone = self._connection.execute(
-            self._of(table).settle, (*stretches, stage.name, stage.version, answers)
+            self._of(table).settle,
+            (*stretches, spans["first"].min(), spans["last"].max(), stage.name, stage.version, answers),
         ).fetchall()
         if gone:
             frame = pl.DataFrame(gone, schema={"device_id": pl.String, "timestamp": UTC_MICROS}, orient="row")
@@ -115,7 +119,13 @@ class Writer:
     def news(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         """Those of `rows` that do not stand in `table` already."""
         known = self._connection.execute(
-            self._of(table).standing, (rows["timestamp"].to_list(), rows["message_id"].to_list())
+            self._of(table).standing,
+            (
+                rows["timestamp"].to_list(),
+                rows["message_id"].to_list(),
+                rows["timestamp"].min(),
+                rows["timestamp"].max(),
+            ),
         ).fetchall()
         return rows.filter(~pl.col("message_id").is_in([message_id for (message_id,) in known]))
 
@@ -142,14 +152,14 @@ class Writer:
             for piece in data:
                 copy.write(piece)
 
-    def _insert(self, table: Table) -> None:
-        """Move the staged rows into the table.
+    def _insert(self, table: Table, times: pl.Series) -> None:
+        """Move the staged rows, which are of `times`, into the table.
 
         A landed row that is there already is left alone. A derived row takes the place of the rows of its scope
         that are not part of this answer; one that was superseded and is now the answer again is current again.
         """
         if table.derived:
-            self._connection.execute(self._of(table).supersede)
+            self._connection.execute(self._of(table).supersede, (times.min(), times.max()))
         self._connection.execute(self._of(table).insert)
 
     def _of(self, table: Table) -> _Statements:
