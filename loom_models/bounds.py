@@ -8,15 +8,13 @@ query of a live stage also says, by parameters, between which moments all that i
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from loom_contracts.topic import Topic
 
-
-def bounded(topic: Topic) -> str:
-    """SQL of the table of `topic` between the parameters that `bounds` gives; it takes the place of the table's name.
+def bounded(table: str) -> str:
+    """SQL of a table or view between the parameters that `bounds` gives; it takes the place of its name.
 
     It is merged into the query around it, whose indexes are used as if it were not there.
     """
-    return f"(SELECT * FROM {topic.table.name} WHERE timestamp BETWEEN %(earliest)s AND %(latest)s)"
+    return f"(SELECT * FROM {table} WHERE timestamp BETWEEN %(earliest)s AND %(latest)s)"
 
 
 def bounds(times: Iterable[datetime], before: timedelta, after: timedelta) -> Mapping[str, datetime]:

@@ -13,6 +13,7 @@ import polars as pl
 
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import GPS_CLEANED
+from loom_models.bounds import bounded, bounds
 from loom_models.cleaning import REACH, USABLE_SQL, clean, groups_of
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
@@ -36,10 +37,11 @@ FIX_SCHEMA: Final = pl.Schema(
 _SAME_RUN: Final = timedelta(hours=1)
 _INSTANT: Final = timedelta(microseconds=1)
 _MANY: Final = 1_000_000_000
-_TABLE: Final = GPS_RAW.table.name
+_TABLE: Final = bounded(GPS_RAW.table.name)
+_SEARCHED: Final = timedelta(hours=48)
 
 
-def nth_moment(device: str, moment: str, *, forward: bool, count: int = 2 * REACH) -> str:
+def nth_moment(device: str, moment: str, *, forward: bool, count: int = 2 * REACH, table: str = _TABLE) -> str:
     """SQL for the time of the `count`-th moment of usable fixes from `moment` on, within 48 h; else of the last one."""
     order, beyond, end = ("", ">", "max") if forward else ("DESC", "<", "min")
     limit = (
@@ -48,7 +50,7 @@ def nth_moment(device: str, moment: str, *, forward: bool, count: int = 2 * REAC
         else (f"g.timestamp >= {moment} - interval '48 hours'")
     )
     return (
-        f"coalesce((SELECT {end}(timestamp) FROM (SELECT DISTINCT g.timestamp FROM {_TABLE} g "
+        f"coalesce((SELECT {end}(timestamp) FROM (SELECT DISTINCT g.timestamp FROM {table} g "
         f"WHERE g.device_id = {device} AND g.timestamp {beyond} {moment} AND {limit} AND {USABLE_SQL} "
         f"ORDER BY g.timestamp {order} LIMIT {count}) AS near), {moment})"
     )
@@ -125,7 +127,9 @@ def _runs(batch: pl.DataFrame) -> Mapping[str, object] | None:
         .group_by("device_id", "run", maintain_order=True)
         .agg(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last"))
     )
-    return {"devices": runs["device_id"].to_list(), "firsts": runs["first"].to_list(), "lasts": runs["last"].to_list()}
+    firsts, lasts = runs["first"].to_list(), runs["last"].to_list()
+    around = bounds([*firsts, *lasts], _SEARCHED, _SEARCHED)
+    return {"devices": runs["device_id"].to_list(), "firsts": firsts, "lasts": lasts, **around}
 
 
 STAGE_NAME: Final = "gps-cleaner"
