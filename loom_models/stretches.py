@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import polars as pl
 
+from loom_models.bounds import bounds
 from loom_models.stage import SPAN_SCHEMA
 
 
@@ -42,11 +43,9 @@ def within(rows: pl.DataFrame, spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def parameters(spans: pl.DataFrame) -> Mapping[str, object] | None:
-    """`spans` for a ContextQuery: `devices`, `firsts` and `lasts`; None when there are none."""
+    """`spans` for a ContextQuery: `devices`, `firsts` and `lasts`, and the bounds of them all; None without any."""
     if spans.is_empty():
         return None
-    return {
-        "devices": spans["device_id"].to_list(),
-        "firsts": spans["first"].to_list(),
-        "lasts": spans["last"].to_list(),
-    }
+    firsts, lasts = spans["first"].to_list(), spans["last"].to_list()
+    around = bounds([*firsts, *lasts], timedelta(0), timedelta(0))
+    return {"devices": spans["device_id"].to_list(), "firsts": firsts, "lasts": lasts, **around}

@@ -12,6 +12,7 @@ from typing import Final
 import polars as pl
 
 from loom_contracts.topics.device import ACCELEROMETER_RAW, ACCELEROMETER_WINDOWED
+from loom_models.bounds import bounded, bounds
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, uuid5_texts
 from loom_models.rhythm import rhythm
@@ -22,7 +23,9 @@ GRACE: Final = timedelta(seconds=2)
 """How long a window waits for stragglers: after its end, and after a late sample was accepted."""
 
 STAGE_NAME: Final = "accelerometer-window"
-_TABLE: Final = ACCELEROMETER_RAW.table.name
+_TABLE: Final = bounded(ACCELEROMETER_RAW.table.name)
+_BEFORE: Final = timedelta(minutes=1) + WINDOW
+"""The sample before a window is looked for a minute back, and the whole of its own window is read."""
 _EVERY: Final = f"{int(WINDOW.total_seconds())}s"
 _AT_ONCE: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = ("message_id", "device_id", "timestamp", "trace_id", "span_id", "x", "y", "z")
@@ -190,12 +193,14 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     windows = pl.concat([_touched(batch), timed])
     if windows.is_empty():
         return None
+    starts = windows["start"].to_list()
     return {
         "devices": windows["device_id"].to_list(),
-        "starts": windows["start"].to_list(),
+        "starts": starts,
         "ready_at": windows["ready_at"].to_list(),
         "first": windows["first"].to_list(),
         "window": WINDOW,
+        **bounds(starts, _BEFORE, WINDOW),
     }
 
 

@@ -18,6 +18,7 @@ import polars as pl
 from loom_contracts.topics.device import ACCELEROMETER_WINDOWED, GPS_RAW
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED
 from loom_models import activity, stretches
+from loom_models.bounds import bounded
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.models import activity_onnx
@@ -44,7 +45,7 @@ WINDOWS: Final = ContextQuery(
         FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
              AS s (device_id, first, last)
         CROSS JOIN LATERAL (
-            SELECT * FROM {ACCELEROMETER_WINDOWED.table.name}_current c
+            SELECT * FROM {bounded(ACCELEROMETER_WINDOWED.table.name + "_current")} c
             WHERE c.device_id = s.device_id AND c.timestamp >= s.first AND c.timestamp < s.last
         ) w
     """,
@@ -59,7 +60,7 @@ FIXES: Final = ContextQuery(
         FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
              AS s (device_id, first, last)
         CROSS JOIN LATERAL (
-            SELECT * FROM {GPS_RAW.table.name} g
+            SELECT * FROM {bounded(GPS_RAW.table.name)} g
             WHERE g.device_id = s.device_id AND g.timestamp >= s.first AND g.timestamp < s.last
         ) f
     """,

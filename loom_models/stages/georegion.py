@@ -15,6 +15,7 @@ import shapely
 
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import GEOREGION_DETECTED
+from loom_models.bounds import bounded, bounds
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, ContextQuery, Output, Stage
@@ -25,7 +26,9 @@ SAME_RUN: Final = timedelta(minutes=10)
 """Fixes of a batch that lie closer than this are read from the table as one range."""
 
 _REGIONS_AT_ONCE: Final = 50
-_TABLE: Final = GPS_RAW.table.name
+_TABLE: Final = bounded(GPS_RAW.table.name)
+_BESIDE: Final = timedelta(hours=24)
+"""How far from a run the fix on either side of it may be."""
 _FIX: Final = ("message_id", "device_id", "timestamp", "trace_id", "span_id", "latitude", "longitude", "accuracy")
 _FLOATS: Final = {"latitude", "longitude", "accuracy", "radius_m"}
 _PREVIOUS: Final = ("previous_message_id", "previous_timestamp", "seconds_since_previous")
@@ -203,7 +206,9 @@ def _runs(batch: pl.DataFrame) -> Mapping[str, object] | None:
         .group_by("device_id", "run", maintain_order=True)
         .agg(pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last"))
     )
-    return {"devices": runs["device_id"].to_list(), "firsts": runs["first"].to_list(), "lasts": runs["last"].to_list()}
+    firsts, lasts = runs["first"].to_list(), runs["last"].to_list()
+    around = bounds([*firsts, *lasts], _BESIDE, _BESIDE)
+    return {"devices": runs["device_id"].to_list(), "firsts": firsts, "lasts": lasts, **around}
 
 
 STAGE_NAME: Final = "georegion-detector"

@@ -14,6 +14,7 @@ import polars as pl
 from loom_contracts.topics.device import ACCELEROMETER_WINDOWED
 from loom_contracts.topics.motion import SIGNIFICANT_MOTION
 from loom_models import stretches
+from loom_models.bounds import bounded
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import DUE_SCHEMA, TIMER_SCHEMA, BatchPolicy, Context, ContextQuery, Output, Stage
@@ -63,7 +64,7 @@ WINDOWS: Final = ContextQuery(
         FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
              AS s (device_id, first, last)
         CROSS JOIN LATERAL (
-            SELECT * FROM {ACCELEROMETER_WINDOWED.table.name}_current c
+            SELECT * FROM {bounded(ACCELEROMETER_WINDOWED.table.name + "_current")} c
             WHERE c.device_id = s.device_id AND c.timestamp >= s.first AND c.timestamp < s.last
         ) w
     """,
