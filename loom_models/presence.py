@@ -14,6 +14,7 @@ import polars as pl
 
 from loom_contracts.topic import Topic
 from loom_models import stretches
+from loom_models.bounds import bounded, bounds
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import with_ids
 from loom_models.stage import SPAN_SCHEMA, TIMER_SCHEMA, ContextQuery
@@ -41,7 +42,7 @@ def days(
     each other with equal `same` columns only the first and the last of each stretch of time `every` (aligned to the
     epoch) are given: enough to tell when that changed, and of any pause that is longer.
     """
-    near = f"SELECT * FROM {table} WHERE device_id = run.device_id AND {tells}"
+    near = f"SELECT * FROM {bounded(table)} t WHERE device_id = run.device_id AND {tells}"
     earlier = "ORDER BY timestamp DESC, message_id DESC LIMIT 1"
     later = "ORDER BY timestamp, message_id LIMIT 1"
     touched = f"""
@@ -71,7 +72,7 @@ def days_of_many(name: str, table: str, columns: Mapping[str, pl.DataType], reac
                date_bin('1 day', last + %(reach)s, 'epoch') + interval '1 day' AS hi FROM touched
     """
     read = f"""
-        SELECT * FROM {table} WHERE device_id = run.device_id
+        SELECT * FROM {bounded(table)} t WHERE device_id = run.device_id
         AND timestamp >= lo - %(reach)s AND timestamp <= hi + %(reach)s
     """
     return _query(name, columns, reach, touched, read, "r.message_id")
@@ -198,6 +199,10 @@ def _parameters(reach: timedelta) -> Callable[[pl.DataFrame, pl.DataFrame], Mapp
             .sort("device_id", "first")
         )
         given = stretches.parameters(touched)
-        return None if given is None else {**given, "reach": reach}
+        if given is None:
+            return None
+        # A touched day may be that of a record within reach, and what is read of it begins within reach of that day.
+        far = 2 * reach + _DAY
+        return {**given, "reach": reach, **bounds([*touched["first"], *touched["last"]], far, far)}
 
     return parameters

@@ -13,12 +13,13 @@ import polars as pl
 from loom_contracts.topics.device_system import BLUETOOTH_RAW
 from loom_contracts.topics.network import BLUETOOTH_ENRICHED
 from loom_models import bluetooth, stretches
+from loom_models.bounds import bounded, bounds
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, ContextQuery, Output, Stage
 
 LOOK_BACK: Final = timedelta(minutes=30)
-_TABLE: Final = BLUETOOTH_RAW.table.name
+_TABLE: Final = bounded(BLUETOOTH_RAW.table.name)
 _SCAN: Final = ("message_id", "device_id", "trace_id", "span_id", "devices")
 SCANS: Final = ContextQuery(
     name="scans",
@@ -104,8 +105,10 @@ def _json(name: str) -> pl.Expr:
 
 
 def _parameters(batch: pl.DataFrame) -> Mapping[str, object] | None:
-    touched = batch.select("device_id", first="timestamp", last="timestamp")
-    return stretches.parameters(stretches.joined(touched, LOOK_BACK, LOOK_BACK))
+    runs = stretches.joined(batch.select("device_id", first="timestamp", last="timestamp"), LOOK_BACK, LOOK_BACK)
+    given = stretches.parameters(runs)
+    # The runs have all that is read of the table.
+    return None if given is None else {**given, **bounds([*runs["first"], *runs["last"]], timedelta(0), timedelta(0))}
 
 
 STAGE_NAME: Final = "bluetooth-enricher"

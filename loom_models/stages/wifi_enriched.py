@@ -16,6 +16,7 @@ from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.device_system import WIFI_RAW
 from loom_contracts.topics.network import WIFI_ENRICHED
 from loom_models import networks, stretches
+from loom_models.bounds import bounded, bounds
 from loom_models.cleaning import USABLE_SQL
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
@@ -30,7 +31,9 @@ SAME_RUN: Final = timedelta(minutes=30)
 """What is touched within so long is read from the table as one range."""
 
 _MICROSECOND: Final = timedelta(microseconds=1)
-_TABLE, _FIXES = WIFI_RAW.table.name, GPS_RAW.table.name
+_FAR: Final = LOOK_BACK + NEAR
+"""From what is touched to a state next to it, and from there to that state's fix."""
+_TABLE, _FIXES = bounded(WIFI_RAW.table.name), bounded(GPS_RAW.table.name)
 _TEXTS: Final = ("message_id", "device_id", "trace_id", "span_id", "ssid", "bssid", "ip_address", "security")
 _FLOATS: Final = ("signal_dbm", "frequency_mhz", "latitude", "longitude", "accuracy")
 STATES: Final = ContextQuery(
@@ -54,12 +57,12 @@ STATES: Final = ContextQuery(
              AND w.timestamp <= run.last + %(back)s ORDER BY w.timestamp, w.message_id LIMIT 1)
         ) s
         LEFT JOIN LATERAL (
-            SELECT * FROM {_FIXES} WHERE device_id = s.device_id AND timestamp <= s.timestamp
+            SELECT * FROM {_FIXES} f WHERE device_id = s.device_id AND timestamp <= s.timestamp
             AND timestamp >= s.timestamp - %(near)s AND {USABLE_SQL}
             ORDER BY timestamp DESC, message_id DESC LIMIT 1
         ) b ON true
         LEFT JOIN LATERAL (
-            SELECT * FROM {_FIXES} WHERE device_id = s.device_id AND timestamp > s.timestamp
+            SELECT * FROM {_FIXES} f WHERE device_id = s.device_id AND timestamp > s.timestamp
             AND timestamp <= s.timestamp + %(near)s AND {USABLE_SQL}
             ORDER BY timestamp, message_id LIMIT 1
         ) a ON b.timestamp IS NULL
@@ -191,8 +194,11 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
         ]
     )
     # What is read between two runs that are one here is not touched by it: its answers stand.
-    given = stretches.parameters(stretches.joined(touched, timedelta(0), SAME_RUN))
-    return None if given is None else {**given, "back": LOOK_BACK, "near": NEAR}
+    runs = stretches.joined(touched, timedelta(0), SAME_RUN)
+    given = stretches.parameters(runs)
+    if given is None:
+        return None
+    return {**given, "back": LOOK_BACK, "near": NEAR, **bounds([*runs["first"], *runs["last"]], _FAR, _FAR)}
 
 
 STAGE_NAME: Final = "wifi-enricher"
