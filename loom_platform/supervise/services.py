@@ -40,6 +40,11 @@ class Service:
     group: bool = False
 
 
+RUN_ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
+"""Of the runs of Dagster, where the person says nothing else. A stream run has a thread for each stage: to share the
+small frames of a live batch out to more of them costs more than it saves."""
+
+
 @dataclass(frozen=True)
 class Embedded:
     """The servers that Loom itself brings; None where the settings name one elsewhere."""
@@ -65,8 +70,8 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
     dagster_url = f"http://127.0.0.1:{endpoints.dagster_port}"
     home = settings.dagster_home
 
-    def python(*arguments: str) -> Callable[[], Launch]:
-        return lambda: Launch((sys.executable, "-m", *arguments), home, environment)
+    def python(*arguments: str, **more: str) -> Callable[[], Launch]:
+        return lambda: Launch((sys.executable, "-m", *arguments), home, environment | more)
 
     workspace = str(home / "workspace.yaml")
     port = str(endpoints.code_server_port)
@@ -103,6 +108,7 @@ def all_services(settings: Settings, endpoints: Endpoints, embedded: Embedded) -
                 *("dagster", "code-server", "start", "-m", DEFINITIONS, "--location-name", CODE_LOCATION),
                 *("-h", "127.0.0.1", "-p", port, "-n", str(CODE_SERVER_WORKERS)),
                 *("--use-python-environment-entry-point", "--log-level", "warning"),
+                **RUN_ENVIRONMENT | {k: os.environ[k] for k in RUN_ENVIRONMENT.keys() & os.environ.keys()},
             ),
             group=True,
         ),

@@ -6,11 +6,12 @@ could be slow on. Processor time is that of the engine, the broker and the datab
 """
 
 import multiprocessing
+import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -23,6 +24,7 @@ from loom_models.flows import FLOWS
 from loom_models.stage import Stage
 from loom_platform.demo.events import DemoConfig, Truth, make_day
 from loom_platform.stream.api import StageReport, StreamConfig, run_stream
+from loom_platform.supervise.services import RUN_ENVIRONMENT
 from loom_platform.topics import create_topics
 from tests.benchmarks.feed import feed
 from tests.benchmarks.harness import Result, Servers
@@ -128,7 +130,8 @@ def _live(servers: Servers, url: str, names: list[str]) -> list[Result]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_engine, args=(servers.bootstrap_servers, url, there), daemon=True)
-    process.start()
+    with _environment(RUN_ENVIRONMENT):
+        process.start()
     feeder = context.Process(
         target=feed, args=(servers.bootstrap_servers, PREFIX, names, WARM_SECONDS + LIVE_SECONDS), daemon=True
     )
@@ -151,6 +154,16 @@ def _live(servers: Servers, url: str, names: list[str]) -> list[Result]:
         share = 100 * (stages_after.get(stage, 0.0) - stages_before.get(stage, 0.0)) / elapsed
         results.append(_latency(stage, [t for t in measured if t.stage == stage], share))
     return results
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """What `loom up` gives the processes that it starts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    yield
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _latency(stage: str, told: Sequence[_Told], share: float) -> Result:
