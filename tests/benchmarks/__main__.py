@@ -23,6 +23,7 @@ from tests.benchmarks import (
     recompute,
     storage,
     vad,
+    years,
 )
 from tests.benchmarks.harness import Result, Servers, save, servers
 
@@ -37,6 +38,7 @@ WITH_SERVERS: dict[str, Callable[[Servers], list[Result]]] = {
     "storage": storage.run,
     "location": location.run,
     "flows": flows.run,
+    "years": years.run,
 }
 ALONE: dict[str, Callable[[], list[Result]]] = {"vad": vad.run, "motion": motion.run, "platform": platform.run}
 FOLDER = Path(__file__).parents[2] / "bench-results"

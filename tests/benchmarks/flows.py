@@ -47,7 +47,7 @@ def run(servers: Servers) -> list[Result]:
     names = [f"bench-flows-{n}" for n in range(DEVICES)]
     with servers.database() as url:
         results = _days(servers, url, stages, names)
-        return results + _live(servers, url, names)
+        return results + live(servers, url, names)
 
 
 def _days(servers: Servers, url: str, stages: Sequence[Stage], names: Sequence[str]) -> list[Result]:
@@ -126,7 +126,8 @@ def _engine(bootstrap_servers: str, url: str, pipe: Connection) -> None:
     pipe.send(told)
 
 
-def _live(servers: Servers, url: str, names: list[str]) -> list[Result]:
+def live(servers: Servers, url: str, names: list[str]) -> list[Result]:
+    """What the five flows cost while the devices `names` send, and how late their stages are."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_engine, args=(servers.bootstrap_servers, url, there), daemon=True)

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
@@ -57,6 +57,23 @@ def empty(database_url: str) -> None:
 
 @pytest.fixture
 def bench(database_url: str, stream_url: str, bootstrap_servers: str, topic_prefix: str) -> Iterator[Bench]:
+    with bench_on(database_url, stream_url, bootstrap_servers, topic_prefix) as bench:
+        yield bench
+
+
+@pytest.fixture
+def own_bench(server_url: str, template_database: str, bootstrap_servers: str, topic_prefix: str) -> Iterator[Bench]:
+    """A bench with a database of its own, for a test that leaves more behind than rows."""
+    with (
+        fresh_database(server_url, f"loom_own_{os.getpid()}", template_database) as url,
+        login(url, Role.STREAM) as stream_url,
+        bench_on(url, stream_url, bootstrap_servers, topic_prefix) as bench,
+    ):
+        yield bench
+
+
+@contextmanager
+def bench_on(database_url: str, stream_url: str, bootstrap_servers: str, topic_prefix: str) -> Iterator[Bench]:
     common: dict[str, str | int | float | bool] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
     bench = Bench(
         StreamConfig(stream_url, bootstrap_servers, topic_prefix),

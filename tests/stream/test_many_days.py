@@ -50,8 +50,8 @@ def tables() -> set[str]:
     return {sink.table.name for stage in STAGES for sink in stage.sinks}
 
 
-def test_a_batch_touches_the_days_around_it(bench: Bench) -> None:
-    today = datetime.now(UTC)
+def test_a_batch_touches_the_days_around_it(own_bench: Bench) -> None:
+    bench, today = own_bench, datetime.now(UTC)
     for table in sorted(tables()):
         bench.execute(_MAKE, table, today.date(), DAYS, today.date())
     bench.prepare(*STAGES)
