@@ -66,6 +66,7 @@ class Worker:
         self.stage = stage
         self.statistics = Statistics(stage)
         self.last_work = time.monotonic()
+        self._has_opened = False
         self._config, self._landed, self._landing_stage, self._stop = config, landed, landing_stage, stop
         self._admin = admin
         self._topic = stage.source.on_broker(config.topic_prefix)
@@ -145,6 +146,9 @@ class Worker:
 
     def _loop(self, connection: psycopg.Connection[Any], source: Source, sink: Sink, reader: Reader) -> None:
         topic_id = self._open(connection, source)
+        if not self._has_opened:
+            # What it took to get here on a busy machine was no idleness; later sessions are for what is broken.
+            self._has_opened, self.last_work = True, time.monotonic()
         runner = BatchRunner(self.stage, self._config, connection, sink, topic_id)
         self._timers_at = 0.0
         self._look_at = time.monotonic() + _LOOK_AT_TOPIC_SECONDS
