@@ -222,7 +222,7 @@ SELECT d.device_id, f.timestamp, f.latitude, f.longitude
 FROM devices d, generate_series(%(since)s, %(until)s - interval '1 hour', interval '1 hour') h (hour), LATERAL (
   SELECT timestamp, latitude, longitude FROM {_CLEANED}
   WHERE device_id = d.device_id AND timestamp >= h.hour AND timestamp < h.hour + interval '1 hour'
-    AND accepted ORDER BY timestamp DESC LIMIT 1
+    AND timestamp >= %(since)s AND timestamp < %(until)s AND accepted ORDER BY timestamp DESC LIMIT 1
 ) f WHERE d.device_id IS NOT NULL ORDER BY f.timestamp, d.device_id
 """
 _CHOICES: Final = "SELECT first_day, last_day, time_zone FROM person_time_zones ORDER BY first_day"

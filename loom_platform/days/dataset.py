@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -10,6 +10,7 @@ import psycopg
 
 from loom_contracts.table import Column
 from loom_contracts.topic import Topic
+from loom_models.bounds import bounds
 from loom_platform.zones import Clock, Day
 
 Connection = psycopg.Connection[Any]
@@ -20,16 +21,20 @@ class Source:
     """Rows that tell of a day. `sql` takes `start`, `end` (of the day) and gives the columns of `schema`.
 
     `topics` are what it reads, by how many days back (UTC) a row may lie that tells of a day, and how many ahead.
+    `bounded` tables are read from `before` the day to `after` it, which is as far as the query reaches or farther.
     """
 
     name: str
     sql: str
     schema: pl.Schema
     topics: Mapping[Topic, tuple[int, int]]
+    before: timedelta
+    after: timedelta = timedelta(0)
 
     def read(self, connection: Connection, start: datetime, end: datetime) -> pl.DataFrame:
         """The rows that tell of [start, end)."""
-        rows = connection.execute(self.sql.encode(), {"start": start, "end": end}).fetchall()
+        values = {"start": start, "end": end, **bounds((start, end), self.before, self.after)}
+        rows = connection.execute(self.sql.encode(), values).fetchall()
         return pl.DataFrame(rows, schema=self.schema, orient="row")
 
 

@@ -21,6 +21,7 @@ from loom_contracts.topics.location import (
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_contracts.topics.motion import ACTIVITY_CLASSIFIED
 from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, APP_SESSION_DETECTED, SYSTEM_EVENTS_RAW
+from loom_models.bounds import bounded
 from loom_platform.days.dataset import Source
 from loom_platform.days.stretches import MOMENT
 
@@ -30,37 +31,43 @@ SLEEP_REACH: Final = timedelta(hours=18)
 NEAR: Final = (1, 1)
 """A day of the person's lies within three of UTC."""
 
+_DAY: Final = timedelta(days=1)
+"""SQL's days may be an hour longer than this where the session's clock changes: bounds have one more."""
+
 _STRETCH: Final = {"message_id": pl.String(), "device_id": pl.String(), "started_at": MOMENT, "ended_at": MOMENT}
 _REACH: Final = f"interval '{SLEEP_REACH // timedelta(hours=1)} hours'"
 
 # Until when a device was heard of at a visit or on a trip that goes on.
 _LAST_FIX: Final = f"""(
-  SELECT greatest(v.timestamp, max(f.timestamp)) FROM {GPS_CLEANED.table.name}_current f
+  SELECT greatest(v.timestamp, max(f.timestamp)) FROM {bounded(f"{GPS_CLEANED.table.name}_current")} f
   WHERE f.device_id = v.device_id AND f.accepted AND f.timestamp >= greatest(v.timestamp, %(start)s - interval '1 day')
     AND f.timestamp < %(end)s
 )"""
 
 VISITS: Final = Source(
     "visits",
-    # A place that the person did not save is called as the business there, or the address.
+    # A place that the person did not save is called as the business there, or the address. A visit may go on for any
+    # time after the day, and so may they.
     f"""
     SELECT v.message_id::text, v.device_id, v.timestamp, v.until, v.timestamp, v.place_id::text,
            coalesce(v.region_name, b.name, a.address), v.region_kind, v.latitude, v.longitude
     FROM (
-      SELECT *, coalesce(v.ended_at, {_LAST_FIX}) AS until FROM {VISIT_DETECTED.table.name}_current v
+      SELECT *, coalesce(v.ended_at, {_LAST_FIX}) AS until FROM {bounded(f"{VISIT_DETECTED.table.name}_current")} v
       WHERE timestamp >= %(start)s - interval '60 days' AND timestamp < %(end)s
         AND (v.ended_at IS NULL OR v.ended_at > %(start)s - {_REACH})
     ) v
     LEFT JOIN LATERAL (
       SELECT name FROM {BUSINESS_IDENTIFIED.table.name}_current f
       WHERE v.region_name IS NULL AND f.device_id = v.device_id AND f.timestamp >= v.timestamp
-        AND f.timestamp <= v.until AND f.state = 'identified' ORDER BY f.timestamp DESC LIMIT 1
+        AND f.timestamp >= %(earliest)s AND f.timestamp <= v.until AND f.state = 'identified'
+      ORDER BY f.timestamp DESC LIMIT 1
     ) b ON true
     LEFT JOIN LATERAL (
       SELECT nullif(concat_ws(', ', nullif(concat_ws(' ', f.road, f.house_number), ''), f.city), '') AS address
       FROM {ADDRESS_GEOCODED.table.name}_current f
       WHERE v.region_name IS NULL AND f.device_id = v.device_id AND f.timestamp >= v.timestamp
-        AND f.timestamp <= v.until AND f.state = 'found' ORDER BY f.timestamp LIMIT 1
+        AND f.timestamp >= %(earliest)s AND f.timestamp <= v.until AND f.state = 'found'
+      ORDER BY f.timestamp LIMIT 1
     ) a ON true
     """,
     pl.Schema(
@@ -76,33 +83,37 @@ VISITS: Final = Source(
     ),
     # What changes a day of a longer visit is a fix of that day.
     {VISIT_DETECTED: (3, 1), GPS_CLEANED: NEAR, BUSINESS_IDENTIFIED: NEAR, ADDRESS_GEOCODED: NEAR},
+    before=61 * _DAY,
 )
 
 TRIPS: Final = Source(
     "trips",
     f"""
     SELECT message_id::text, device_id, timestamp, coalesce(ended_at, {_LAST_FIX}), mode, distance_m, destination_name
-    FROM {TRIP_DETECTED.table.name}_current v
+    FROM {bounded(f"{TRIP_DETECTED.table.name}_current")} v
     WHERE timestamp >= %(start)s - interval '3 days' AND timestamp < %(end)s
       AND (ended_at IS NULL OR ended_at > %(start)s - {_REACH})
     """,
     pl.Schema({**_STRETCH, "mode": pl.String(), "distance_m": pl.Float64(), "destination_name": pl.String()}),
     {TRIP_DETECTED: (2, 1), GPS_CLEANED: NEAR},
+    before=4 * _DAY,
 )
 
 APPS: Final = Source(
     "apps",
     f"""
     SELECT message_id::text, device_id, timestamp, coalesce(ended_at, (
-             SELECT greatest(s.timestamp, max(e.timestamp)) FROM {APP_LIFECYCLE_RAW.table.name} e
+             SELECT greatest(s.timestamp, max(e.timestamp)) FROM {bounded(APP_LIFECYCLE_RAW.table.name)} e
              WHERE e.device_id = s.device_id AND e.timestamp >= s.timestamp
                AND e.timestamp < s.timestamp + interval '1 day')),
            app_identifier, app_name, app_category
-    FROM {APP_SESSION_DETECTED.table.name}_current s
+    FROM {bounded(f"{APP_SESSION_DETECTED.table.name}_current")} s
     WHERE timestamp >= %(start)s - {_REACH} - interval '1 day' AND timestamp < %(end)s
     """,
     pl.Schema({**_STRETCH, "app_identifier": pl.String(), "app_name": pl.String(), "app_category": pl.String()}),
     {APP_SESSION_DETECTED: NEAR},
+    before=SLEEP_REACH + 2 * _DAY,
+    after=2 * _DAY,
 )
 
 USAGE: Final = Source(
@@ -113,7 +124,7 @@ USAGE: Final = Source(
       SELECT DISTINCT ON (device_id, app_identifier, period_start)
         message_id::text, device_id, period_start, period_end, app_identifier, app_name, app_category,
         CASE WHEN believed = 'usage' THEN coalesce(seconds - events_seconds, 0) ELSE 0 END AS more_seconds, launch_count
-      FROM {APPS_ANDROID_USAGE_RECONCILED.table.name}_current
+      FROM {bounded(f"{APPS_ANDROID_USAGE_RECONCILED.table.name}_current")} r
       WHERE timestamp >= %(start)s - interval '1 day' AND timestamp < %(end)s + interval '2 days'
         AND period_start < %(end)s AND period_end > %(start)s AND period_end - period_start <= interval '2 days'
       ORDER BY device_id, app_identifier, period_start, period_end DESC, timestamp DESC
@@ -130,6 +141,8 @@ USAGE: Final = Source(
         }
     ),
     {APPS_ANDROID_USAGE_RECONCILED: (1, 2)},
+    before=2 * _DAY,
+    after=3 * _DAY,
 )
 
 ACTIVITY: Final = Source(
@@ -139,7 +152,7 @@ ACTIVITY: Final = Source(
     SELECT device_id, date_bin('1 minute', timestamp, timestamptz '2000-01-01 00:00:00+00') AS minute, activity,
            sum(extract(epoch FROM window_end - timestamp))::float8,
            sum(confidence * extract(epoch FROM window_end - timestamp))::float8
-    FROM {ACTIVITY_CLASSIFIED.table.name}_current
+    FROM {bounded(f"{ACTIVITY_CLASSIFIED.table.name}_current")} a
     WHERE timestamp >= %(start)s - {_REACH} AND timestamp < %(end)s AND window_end > timestamp
     GROUP BY 1, 2, 3
     """,
@@ -153,41 +166,47 @@ ACTIVITY: Final = Source(
         }
     ),
     {ACTIVITY_CLASSIFIED: NEAR},
+    before=SLEEP_REACH,
 )
 
 SCREEN: Final = Source(
     "screen",
     f"""
-    SELECT device_id, timestamp, event_type FROM {SYSTEM_EVENTS_RAW.table.name}
+    SELECT device_id, timestamp, event_type FROM {bounded(SYSTEM_EVENTS_RAW.table.name)} e
     WHERE timestamp >= %(start)s - {_REACH} AND timestamp < %(end)s + interval '1 hour'
       AND event_type IN ('screen_on', 'screen_off', 'device_lock', 'device_unlock')
     """,
     pl.Schema({"device_id": pl.String(), "timestamp": MOMENT, "event_type": pl.String()}),
     {SYSTEM_EVENTS_RAW: NEAR},
+    before=SLEEP_REACH,
+    after=timedelta(hours=1),
 )
 
 CHARGING: Final = Source(
     "charging",
     f"""
     SELECT message_id::text, device_id, timestamp, coalesce(ended_at, (
-             SELECT greatest(c.timestamp, max(p.timestamp)) FROM {POWER_RAW.table.name} p
+             SELECT greatest(c.timestamp, max(p.timestamp)) FROM {bounded(POWER_RAW.table.name)} p
              WHERE p.device_id = c.device_id AND p.timestamp >= c.timestamp
                AND p.timestamp < c.timestamp + interval '1 day')),
            start_level, end_level, region_name
-    FROM {CHARGING_DETECTED.table.name}_current c
+    FROM {bounded(f"{CHARGING_DETECTED.table.name}_current")} c
     WHERE timestamp >= %(start)s - {_REACH} - interval '1 day' AND timestamp < %(end)s
     """,
     pl.Schema({**_STRETCH, "start_level": pl.Float64(), "end_level": pl.Float64(), "region_name": pl.String()}),
     # A session is of one UTC day.
     {CHARGING_DETECTED: NEAR, POWER_RAW: NEAR},
+    before=SLEEP_REACH + 2 * _DAY,
+    after=2 * _DAY,
 )
 
 SPEECH: Final = Source(
     "speech",
     f"""
-    SELECT message_id::text, device_id, timestamp, segment_end FROM {VAD_FILTERED.table.name}_current
+    SELECT message_id::text, device_id, timestamp, segment_end FROM {bounded(f"{VAD_FILTERED.table.name}_current")} s
     WHERE timestamp >= %(start)s - interval '1 hour' AND timestamp < %(end)s
     """,
     pl.Schema(_STRETCH),
     {VAD_FILTERED: NEAR},
+    before=timedelta(hours=1),
 )

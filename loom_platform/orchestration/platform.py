@@ -15,6 +15,12 @@ from loom_platform.roles.limits import Role
 from loom_platform.settings import Settings, load_settings
 from loom_platform.stream.api import StreamConfig
 
+# Each plan is for its own days, as in the stream's connections.
+_OPTIONS = (
+    "-c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off "
+    "-c plan_cache_mode=force_custom_plan"
+)
+
 
 @dataclass(frozen=True)
 class Platform:
@@ -59,7 +65,7 @@ class Platform:
                 autocommit=True,
                 application_name=f"loom {what}",
                 connect_timeout=5,
-                options="-c statement_timeout=60s -c idle_in_transaction_session_timeout=120s -c jit=off",
+                options=_OPTIONS,
             )
         except psycopg.OperationalError as error:
             raise DependencyError(f"LOOM_DATABASE_URL: cannot connect ({error}); is the database up?") from error

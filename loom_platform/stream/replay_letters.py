@@ -222,9 +222,11 @@ def _derive(
 def _landed(connection: Connection, stage: Stage, frame: pl.DataFrame) -> set[str]:
     query = (
         f"SELECT t.message_id::text FROM {stage.source.table.name} t "
-        "JOIN unnest(%s::timestamptz[], %s::uuid[]) AS w (timestamp, message_id) USING (timestamp, message_id)"
+        "JOIN unnest(%s::timestamptz[], %s::uuid[]) AS w (timestamp, message_id) USING (timestamp, message_id) "
+        "WHERE t.timestamp BETWEEN %s AND %s"
     )
-    values = (frame["timestamp"].to_list(), frame["message_id"].to_list())
+    times = frame["timestamp"]
+    values = (times.to_list(), frame["message_id"].to_list(), times.min(), times.max())
     return {row[0] for row in connection.execute(query.encode(), values).fetchall()}
 
 
