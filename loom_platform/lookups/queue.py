@@ -36,13 +36,14 @@ ON CONFLICT (kind) DO UPDATE SET provider = EXCLUDED.provider, changed_at = now(
     paused_until = NULL, error = NULL
 WHERE lookup_services.provider <> EXCLUDED.provider
 """
-_PENDING: Final = "r.state = 'pending' AND r.superseded_at IS NULL AND r.stage_version = %(version)s"
+_PENDING: Final = "loom_pending('{table}', %(version)s)"
+_ANY: Final = "EXISTS (SELECT FROM loom_pending('{table}', %(version)s, %(cell)s))"
 _SETTLED: Final = """
 EXISTS (SELECT FROM lookups l WHERE (l.kind, l.provider, l.cell) = (%(kind)s, r.provider, r.cell)
         AND coalesce(l.retry_at, l.expires_at) > now())
 """
 _NEXT: Final = """
-SELECT r.cell FROM {table} r WHERE {pending} AND r.provider = %(provider)s AND NOT {settled}
+SELECT r.cell FROM {pending} r WHERE r.provider = %(provider)s AND NOT {settled}
 GROUP BY r.cell ORDER BY max(r.timestamp) DESC LIMIT %(limit)s
 """
 # Rows whose cell has an answer that holds for them, and those that wait for a service that is not asked any more.
@@ -50,10 +51,10 @@ _WAKE: Final = """
 INSERT INTO stream_timers (stage, stage_version, device_id, key, due_at)
 SELECT DISTINCT r.stage, r.stage_version, r.device_id,
        %(wake)s || to_char(r.timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI"Z"'), clock_timestamp()
-FROM {table} r LEFT JOIN lookup_services s ON s.kind = %(kind)s
-WHERE {pending} AND (r.provider IS DISTINCT FROM s.provider OR EXISTS (
+FROM {pending} r LEFT JOIN lookup_services s ON s.kind = %(kind)s
+WHERE r.provider IS DISTINCT FROM s.provider OR EXISTS (
     SELECT FROM lookups l WHERE (l.kind, l.provider, l.cell) = (%(kind)s, r.provider, r.cell)
-    AND l.state <> 'failed' AND l.expires_at > r.timestamp))
+    AND l.state <> 'failed' AND l.expires_at > r.timestamp)
 ORDER BY 1, 2, 3, 4
 ON CONFLICT (stage, stage_version, device_id, key) DO NOTHING
 """
@@ -61,14 +62,14 @@ ON CONFLICT (stage, stage_version, device_id, key) DO NOTHING
 _ANSWERED: Final = """
 INSERT INTO lookups (kind, provider, cell, state, answer, asked_at, expires_at)
 SELECT %(kind)s, %(provider)s, %(cell)s, %(state)s, %(answer)s, now(), now() + %(fresh)s
-WHERE EXISTS (SELECT FROM {table} r WHERE r.cell = %(cell)s AND {pending})
+WHERE {any}
 ON CONFLICT (kind, provider, cell) DO UPDATE SET state = EXCLUDED.state, answer = EXCLUDED.answer,
     asked_at = EXCLUDED.asked_at, expires_at = EXCLUDED.expires_at, attempts = 0, retry_at = NULL, error = NULL
 """
 _DOUBTED: Final = """
 INSERT INTO lookups AS l (kind, provider, cell, state, asked_at, attempts, retry_at, error)
 SELECT %(kind)s, %(provider)s, %(cell)s, 'failed', now(), 1, now() + %(first)s, %(error)s
-WHERE EXISTS (SELECT FROM {table} r WHERE r.cell = %(cell)s AND {pending})
+WHERE {any}
 ON CONFLICT (kind, provider, cell) DO UPDATE SET asked_at = now(), attempts = l.attempts + 1, error = EXCLUDED.error,
     retry_at = now() + least(%(longest)s, %(first)s * power(2, least(l.attempts, 20)))
 """
@@ -122,7 +123,7 @@ def next_cells(connection: Connection, kind: Kind, provider: str, limit: int) ->
 
 def waiting(connection: Connection, kind: Kind) -> tuple[int, int]:
     """How many rows of `kind` are pending, and of how many cells."""
-    query = "SELECT count(*), count(DISTINCT r.cell) FROM {table} r WHERE {pending}"
+    query = "SELECT count(*), count(DISTINCT r.cell) FROM {pending} r"
     row = connection.execute(_of(kind, query), _values(kind)).fetchone()
     return (0, 0) if row is None else (row[0], row[1])
 
@@ -200,7 +201,8 @@ def _topic(kind: Kind) -> Topic:
 
 
 def _of(kind: Kind, query: str) -> bytes:
-    return query.format(table=_topic(kind).table.name, pending=_PENDING, settled=_SETTLED).encode()
+    table = _topic(kind).table.name
+    return query.format(pending=_PENDING.format(table=table), any=_ANY.format(table=table), settled=_SETTLED).encode()
 
 
 def _values(kind: Kind) -> dict[str, object]:
