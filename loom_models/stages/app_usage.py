@@ -19,6 +19,7 @@ from loom_contracts.topics.os_events import APP_LIFECYCLE_RAW, SYSTEM_EVENTS_RAW
 from loom_models.app_categories import CATEGORIES, REVISION, with_category
 from loom_models.app_moments import APP_RANK, AT_ALL, LOW, SCREEN, SCREEN_RANK, limits
 from loom_models.app_sessions import MOMENT_SCHEMA, find, seconds_of
+from loom_models.bounds import bounded
 from loom_models.frames import UTC_MICROS
 from loom_models.ids import namespace_of, with_ids
 from loom_models.stage import BatchPolicy, Context, ContextQuery, Output, Stage
@@ -31,7 +32,8 @@ AGREE_SHARE: Final = 0.1
 """So far apart are the two at most where they agree, whichever is more."""
 
 _EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
-_TABLE: Final = APPS_ANDROID_USAGE_RAW.table.name
+# The bounds that `limits` gives hold the readings, too: those of a moment come no later than three days after it.
+_TABLE: Final = bounded(APPS_ANDROID_USAGE_RAW.table.name)
 _WANTED: Final = f"""
     SELECT r.message_id, r.device_id, r.timestamp, r.trace_id, r.span_id, r.usage_stats, t.first,
         greatest(t.first, least(coalesce(r.aggregation_period_end, r.timestamp), r.timestamp)) AS last
@@ -216,23 +218,30 @@ def _parameters(batch: pl.DataFrame, due: pl.DataFrame) -> Mapping[str, object] 
     late = woken(due)
     if batch.is_empty() and late.is_empty():
         return None
-    end = pl.coalesce("aggregation_period_end", "timestamp")
-    # A device may say that its statistics begin in the year 1.
-    start = pl.coalesce("aggregation_period_start", end - timedelta(days=1)).clip(_EARLIEST)
-    given = batch.select(start.alias("start"), "timestamp")
+    timestamps = batch["timestamp"].to_list()
     firsts, lasts = late["first"].to_list(), late["last"].to_list()
     return {
         "ids": batch["message_id"].to_list(),
-        "timestamps": batch["timestamp"].to_list(),
+        "timestamps": timestamps,
         "devices": late["device_id"].to_list(),
         "firsts": firsts,
         "lasts": lasts,
         "compared": COMPARED,
         **limits(
-            [*given["start"].to_list(), *(first - COMPARED for first in firsts)],
-            [*given["timestamp"].to_list(), *(last + COMPARED for last in lasts)],
+            [*timestamps, *_compared_from(batch), *(first - COMPARED for first in firsts)],
+            [*timestamps, *(last + COMPARED for last in lasts)],
         ),
     }
+
+
+def _compared_from(batch: pl.DataFrame) -> list[datetime]:
+    """When the stretches of readings begin whose events are counted: a long one would have all its days read."""
+    at = pl.col("timestamp")
+    end = pl.coalesce("aggregation_period_end", at)
+    # A device may say that its statistics begin in the year 1.
+    start = pl.coalesce("aggregation_period_start", end - timedelta(days=1)).clip(_EARLIEST)
+    last = pl.max_horizontal(start, pl.min_horizontal(end, at))
+    return batch.filter((last - start <= COMPARED) & (last > _EARLIEST)).select(start).to_series().to_list()
 
 
 STAGE_NAME: Final = "app-usage-reconciler"

@@ -48,11 +48,12 @@ _READ: Final = (
 _SELECT: Final = ", ".join("s.message_id::text" if n == "message_id" else f"s.{n}" for n in _READ)
 SESSIONS: Final = ContextQuery(
     name="sessions",
+    # The function reads a week at a time and lets go of its days: half a year of them is a large part of all locks.
     sql=f"""
         SELECT {_SELECT}, s.timestamp >= run.first
         FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
              AS run (device_id, first, last)
-        JOIN {CHARGING_DETECTED.table.name}_current s ON s.device_id = run.device_id
+        JOIN loom_charging_sessions(%(devices)s, %(firsts)s, %(lasts)s, %(trend)s) s ON s.device_id = run.device_id
              AND s.timestamp > run.first - %(trend)s AND s.timestamp < run.last + %(trend)s
     """,
     parameters=lambda batch, due: None if batch.is_empty() else {**_touched(batch), "trend": TREND},  # noqa: ARG005

@@ -26,6 +26,7 @@ import polars as pl
 from loom_contracts.topics.device import AUDIO_RAW
 from loom_contracts.topics.media import VAD_FILTERED
 from loom_models.audio import RATE, Float32, decode, to_pcm16, wav
+from loom_models.bounds import bounded, bounds
 from loom_models.errors import DependencyError, PoisonError
 from loom_models.frames import UTC_MICROS, dtype_of
 from loom_models.ids import namespace_of, uuid5_texts
@@ -62,12 +63,14 @@ _ROW: Final = (
 _DAY_US: Final = 86_400_000_000
 _US: Final = timedelta(microseconds=1)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AT_ONCE: Final = timedelta(0)
+"""A chunk that was delivered twice has the same time both times."""
 LANDED: Final = ContextQuery(
     name="landed",
     sql=f"""
         SELECT r.message_id::text, r.timestamp, r.kafka_partition, r.kafka_offset
         FROM unnest(%(ids)s::uuid[], %(timestamps)s::timestamptz[]) AS b (message_id, "timestamp")
-        JOIN {AUDIO_RAW.table.name} r ON r.message_id = b.message_id AND r.timestamp = b.timestamp
+        JOIN {bounded(AUDIO_RAW.table.name)} r ON r.message_id = b.message_id AND r.timestamp = b.timestamp
     """,
     parameters=lambda batch, due: _parameters(batch),  # noqa: ARG005
     schema=pl.Schema(
@@ -221,7 +224,9 @@ def _timers(due_at: Mapping[str, datetime | None]) -> pl.DataFrame:
 def _parameters(batch: pl.DataFrame) -> Mapping[str, object] | None:
     if batch.is_empty():
         return None
-    return {"ids": batch["message_id"].to_list(), "timestamps": batch["timestamp"].to_list()}
+    timestamps = batch["timestamp"].to_list()
+    around = bounds(timestamps, _AT_ONCE, _AT_ONCE)
+    return {"ids": batch["message_id"].to_list(), "timestamps": timestamps, **around}
 
 
 STAGE_NAME: Final = "silero-vad"
