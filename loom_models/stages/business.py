@@ -7,13 +7,14 @@ the answer when it stands out, and a place of the person's own wins. As the geoc
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import BUSINESS_IDENTIFIED, VISIT_DETECTED
+from loom_models.bounds import bounded, bounds
 from loom_models.frames import UTC_MICROS
 from loom_models.geohash import cells
 from loom_models.ids import namespace_of, with_ids
@@ -48,6 +49,8 @@ _CONTENT: Final = (
 _STRETCHES: Final = """
     unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS run (device_id, first, last)
 """
+_RAW: Final = bounded(GPS_RAW.table.name)
+"""A stretch's fixes and answers lie no farther from it than `REACH`, which is more than `WINDOW`."""
 _USABLE: Final = f"(g.latitude <> 0 OR g.longitude <> 0) AND coalesce(g.accuracy, 0) <= {ACCURACY_M}"
 FIXES: Final = ContextQuery(
     name="fixes",
@@ -57,14 +60,14 @@ FIXES: Final = ContextQuery(
                f.speed
         FROM {_STRETCHES}
         CROSS JOIN LATERAL (
-            (SELECT * FROM {GPS_RAW.table.name} g WHERE g.device_id = run.device_id
+            (SELECT * FROM {_RAW} g WHERE g.device_id = run.device_id
              AND g.timestamp < run.first - %(window)s AND g.timestamp >= run.first - %(reach)s AND {_USABLE}
              ORDER BY g.timestamp DESC, g.message_id DESC LIMIT 1)
             UNION ALL
-            (SELECT * FROM {GPS_RAW.table.name} g WHERE g.device_id = run.device_id
+            (SELECT * FROM {_RAW} g WHERE g.device_id = run.device_id
              AND g.timestamp BETWEEN run.first - %(window)s AND run.last + %(window)s)
             UNION ALL
-            (SELECT * FROM {GPS_RAW.table.name} g WHERE g.device_id = run.device_id
+            (SELECT * FROM {_RAW} g WHERE g.device_id = run.device_id
              AND g.timestamp > run.last + %(window)s AND g.timestamp <= run.last + %(reach)s AND {_USABLE}
              ORDER BY g.timestamp, g.message_id LIMIT 1)
         ) f
@@ -102,27 +105,32 @@ ANSWERS: Final = ContextQuery(
             SELECT unnest(%(cells)s::text[])
             UNION
             SELECT r.cell FROM {_STRETCHES}
-            JOIN {BUSINESS_IDENTIFIED.table.name} r ON r.device_id = run.device_id
+            JOIN {bounded(BUSINESS_IDENTIFIED.table.name)} r ON r.device_id = run.device_id
                  AND r.timestamp BETWEEN run.first AND run.last + %(reach)s
             WHERE r.superseded_at IS NULL
         )
     """,
     parameters=lambda batch, due: {
         "cells": _cells(batch).unique().to_list(),
-        **(_stretches(batch, due) or {"devices": [], "firsts": [], "lasts": [], "reach": REACH}),
+        **(_stretches(batch, due) or _NO_STRETCHES),
     },
     schema=pl.Schema({"cell": pl.String(), "expires_at": UTC_MICROS, **_PLACE_TYPES}),
 )
 VISITS: Final = ContextQuery(
     name="visits",
-    # Near the batch's fixes, in the four weeks before them, of all devices; nothing is read where no place is known.
+    # Near the batch's fixes, in the four weeks before them, of all devices; nothing is read, and no day of so many is
+    # locked, where no place is known.
     sql=f"""
+        WITH asked AS MATERIALIZED (
+            SELECT %(since)s::timestamptz AS since, %(until)s::timestamptz AS until
+            WHERE EXISTS (SELECT FROM own_places WHERE deleted_at IS NULL)
+            OR EXISTS (SELECT FROM lookup_services WHERE kind = 'business' AND provider <> 'none')
+        )
         SELECT (v.timestamp AT TIME ZONE 'UTC')::date, v.latitude, v.longitude
-        FROM {VISIT_DETECTED.table.name}_current v
-        WHERE v.timestamp >= %(since)s AND v.timestamp < %(until)s
+        FROM asked CROSS JOIN LATERAL
+             loom_between(NULL::{VISIT_DETECTED.table.name}_current, NULL, asked.since, asked.until) v
+        WHERE v.timestamp < asked.until
         AND v.latitude BETWEEN %(south)s AND %(north)s AND v.longitude BETWEEN %(west)s AND %(east)s
-        AND (EXISTS (SELECT FROM own_places WHERE deleted_at IS NULL)
-             OR EXISTS (SELECT FROM lookup_services WHERE kind = 'business' AND provider <> 'none'))
     """,
     parameters=lambda batch, due: _around(batch, due),
     schema=pl.Schema({"day": pl.Date, "latitude": pl.Float64, "longitude": pl.Float64}),
@@ -314,8 +322,20 @@ def _stretches(batch: pl.DataFrame, due: pl.DataFrame) -> dict[str, object] | No
     runs = _runs(batch, due)
     if runs.is_empty():
         return None
-    columns = {"devices": "device_id", "firsts": "first", "lasts": "last"}
-    return {**{n: runs[c].to_list() for n, c in columns.items()}, "window": WINDOW, "reach": REACH}
+    firsts, lasts = runs["first"].to_list(), runs["last"].to_list()
+    times = {"firsts": firsts, "lasts": lasts, **bounds([*firsts, *lasts], REACH, REACH)}
+    return {"devices": runs["device_id"].to_list(), **times, "window": WINDOW, "reach": REACH}
+
+
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Nulls would leave every day to be locked.
+_NO_STRETCHES: Final[Mapping[str, object]] = {
+    "devices": [],
+    "firsts": [],
+    "lasts": [],
+    "reach": REACH,
+    **bounds([_NEVER], REACH, REACH),
+}
 
 
 def _around(batch: pl.DataFrame, due: pl.DataFrame) -> dict[str, object] | None:

@@ -6,12 +6,14 @@ this second has its row in this second.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import ADDRESS_GEOCODED
+from loom_models.bounds import bounded, bounds
 from loom_models.frames import UTC_MICROS
 from loom_models.geohash import cells, middles
 from loom_models.ids import namespace_of, with_ids
@@ -26,6 +28,9 @@ ACCURACY_M: Final = 500.0
 
 ACCURACY_OFFLINE_M: Final = 10_000.0
 """A fix that is less accurate has no town."""
+
+_WITHIN: Final = timedelta(0)
+"""What is read of fixes and answers lies in the woken minutes themselves."""
 
 _TOWN_CHARACTERS: Final = 7
 """A town is looked for once in a cell of 150 m."""
@@ -42,7 +47,7 @@ FIXES: Final = ContextQuery(
         SELECT f.message_id::text, f.device_id, f.timestamp, f.trace_id, f.span_id, f.latitude, f.longitude, f.accuracy
         FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
              AS woken (device_id, first, last)
-        CROSS JOIN LATERAL (SELECT * FROM {GPS_RAW.table.name} g WHERE g.device_id = woken.device_id
+        CROSS JOIN LATERAL (SELECT * FROM {bounded(GPS_RAW.table.name)} g WHERE g.device_id = woken.device_id
                             AND g.timestamp >= woken.first AND g.timestamp < woken.last) f
     """,
     parameters=lambda batch, due: _minutes(due),  # noqa: ARG005
@@ -69,7 +74,7 @@ ANSWERS: Final = ContextQuery(
             SELECT r.cell
             FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[])
                  AS woken (device_id, first, last)
-            JOIN {ADDRESS_GEOCODED.table.name} r ON r.device_id = woken.device_id
+            JOIN {bounded(ADDRESS_GEOCODED.table.name)} r ON r.device_id = woken.device_id
                  AND r.timestamp >= woken.first AND r.timestamp < woken.last
             WHERE r.superseded_at IS NULL
         )
@@ -86,7 +91,14 @@ ANSWERS: Final = ContextQuery(
         }
     ),
 )
-_NO_MINUTES: Final[Mapping[str, object]] = {"devices": [], "firsts": [], "lasts": []}
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Nulls would leave every day to be locked.
+_NO_MINUTES: Final[Mapping[str, object]] = {
+    "devices": [],
+    "firsts": [],
+    "lasts": [],
+    **bounds([_NEVER], _WITHIN, _WITHIN),
+}
 
 
 def transform(batch: pl.DataFrame, context: Context, /) -> Output:
@@ -167,8 +179,13 @@ def _minutes(due: pl.DataFrame) -> Mapping[str, object] | None:
     minutes = woken(due)
     if minutes.is_empty():
         return None
-    columns = {"devices": "device_id", "firsts": "first", "lasts": "last"}
-    return {name: minutes[column].to_list() for name, column in columns.items()}
+    firsts, lasts = minutes["first"].to_list(), minutes["last"].to_list()
+    return {
+        "devices": minutes["device_id"].to_list(),
+        "firsts": firsts,
+        "lasts": lasts,
+        **bounds([*firsts, *lasts], _WITHIN, _WITHIN),
+    }
 
 
 STAGE_NAME: Final = "geocoder"

@@ -3,6 +3,9 @@
 What stands already says where to begin and to end: from the visit before the batch's fixes to the one after them, so
 that what is answered is whole. A visit's row tells its beginning and its end, of which only the fixes nearby can change
 anything; those between them are left out, so that a night at home is not read again for each fix of the morning.
+
+How far that is comes out of the query, so no parameter can bound it (see `loom_models.bounds`): what it reads, it reads
+by functions whose plans are made for the moments that they are asked about.
 """
 
 from collections.abc import Mapping
@@ -13,8 +16,9 @@ import polars as pl
 
 from loom_contracts.topics.device import GPS_RAW
 from loom_contracts.topics.location import TRIP_DETECTED, VISIT_DETECTED
+from loom_models.cleaning import REACH, USABLE_SQL
 from loom_models.stage import ContextQuery
-from loom_models.stages.gps_cleaned import FIX_SCHEMA, nth_moment
+from loom_models.stages.gps_cleaned import FIX_SCHEMA
 
 VERSION: Final = "1"
 SILENCE_TIMER: Final = "silence"
@@ -35,19 +39,22 @@ _UNKNOWN: Final = "interval '14 hours'"
 _MORE: Final = "interval '15 minutes'"
 _FORCED: Final = "interval '5 minutes'"
 _AROUND: Final = f"interval '{int(AROUND.total_seconds())} seconds'"
+_END: Final = "timestamptz '3000-01-01'"
+
+
+def _nth(moment: str, reach: str) -> str:
+    """As `nth_moment` of the stage `gps-cleaner`, at moments that the query itself gives."""
+    return f"loom_nth_moment(NULL::{_RAW}, device_id, {moment}, interval '{reach}', {2 * REACH}, $${USABLE_SQL}$$)"
 
 
 def _back(moment: str) -> str:
-    return f"least({moment} - {_AROUND}, {nth_moment('device_id', moment, forward=False)})"
+    return f"least({moment} - {_AROUND}, {_nth(moment, '-48 hours')})"
 
 
 def _on(moment: str) -> str:
-    return f"greatest({moment} + {_AROUND}, {nth_moment('device_id', moment, forward=True)})"
+    return f"greatest({moment} + {_AROUND}, {_nth(moment, '48 hours')})"
 
 
-_END: Final = "timestamptz '3000-01-01'"
-_STANDING: Final = f"""SELECT v.timestamp, v.ended_at FROM {_VISITS} v WHERE v.device_id = z.device_id
-    AND v.superseded_at IS NULL AND v.stage_version = %(version)s"""
 _READING: Final = f"""
 WITH asked AS (
     SELECT * FROM unnest(%(devices)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) WITH ORDINALITY
@@ -55,7 +62,7 @@ WITH asked AS (
 ), touched AS MATERIALIZED (
     SELECT a.part, a.device_id, coalesce(a.first, l.at) AS first, coalesce(a.last, l.at) AS last, l.at AS latest
     FROM asked a CROSS JOIN LATERAL (
-        SELECT g.timestamp AS at FROM {_RAW} g WHERE g.device_id = a.device_id ORDER BY g.timestamp DESC LIMIT 1
+        SELECT timestamp AS at FROM loom_nearest(NULL::{_RAW}, a.device_id, 'infinity', false)
     ) l
 ), zone AS MATERIALIZED (
     SELECT part, device_id, latest, {_back("first")} - {_MORE} AS zone_from, {_on("last")} + {_MORE} AS zone_until
@@ -63,13 +70,10 @@ WITH asked AS (
 ), border AS MATERIALIZED (
     SELECT z.*, coalesce(u.timestamp, t.timestamp) AS before_from, n.timestamp AS after_from, n.ended_at AS after_until
     FROM zone z
-    LEFT JOIN LATERAL ({_STANDING} AND v.timestamp <= z.zone_from ORDER BY v.timestamp DESC LIMIT 1) u ON true
-    LEFT JOIN LATERAL (
-        SELECT v.timestamp FROM {_TRIPS} v WHERE u.timestamp IS NULL AND v.device_id = z.device_id
-        AND v.superseded_at IS NULL AND v.stage_version = %(version)s AND v.timestamp <= z.zone_from
-        ORDER BY v.timestamp DESC LIMIT 1
-    ) t ON true
-    LEFT JOIN LATERAL ({_STANDING} AND v.timestamp >= z.zone_until ORDER BY v.timestamp LIMIT 1) n ON true
+    LEFT JOIN LATERAL loom_nearest(NULL::{_VISITS}, z.device_id, z.zone_from, false, %(version)s) u ON true
+    LEFT JOIN LATERAL loom_nearest(NULL::{_TRIPS}, z.device_id, CASE WHEN u.timestamp IS NULL THEN z.zone_from END,
+                                   false, %(version)s) t ON true
+    LEFT JOIN LATERAL loom_nearest(NULL::{_VISITS}, z.device_id, z.zone_until, true, %(version)s) n ON true
 ), reading AS MATERIALIZED (
     SELECT part, device_id, latest, zone_from, zone_until,
         coalesce(before_from, zone_from - {_UNKNOWN}) AS answer_from,
@@ -80,15 +84,22 @@ WITH asked AS (
         CASE WHEN after_from IS NULL THEN zone_until + {_UNKNOWN} WHEN after_until IS NULL THEN {_END}
              ELSE {_on("after_until")} + {_MORE} END AS read_until
     FROM border
+), long AS MATERIALIZED (
+    SELECT z.*, {_on("v.timestamp")} AS settled, {_back("v.until")} AS leaving
+    FROM reading z CROSS JOIN LATERAL (
+        SELECT timestamp, coalesce(ended_at, z.latest) AS until
+        FROM loom_between(NULL::{_VISITS}, z.device_id, z.answer_from, z.answer_until)
+        WHERE timestamp < z.answer_until AND superseded_at IS NULL AND stage_version = %(version)s
+    ) v
+    WHERE v.until > v.timestamp + 2 * {_AROUND}
+    -- and has something before or after the zone, which is cheaper to see than where
+    AND (v.timestamp + {_AROUND} < z.zone_from OR v.until - {_AROUND} > z.zone_until)
 ), inside AS MATERIALIZED (
     SELECT * FROM (
-        SELECT z.part, z.device_id, z.read_until, greatest({_on("v.timestamp")}, side.after) AS skip_from,
-            least({_back("coalesce(v.ended_at, z.latest)")}, side.before) AS skip_until
-        FROM reading z
-        CROSS JOIN LATERAL ({_STANDING} AND v.timestamp >= z.answer_from AND v.timestamp < z.answer_until) v
+        SELECT z.part, z.device_id, z.read_until, greatest(z.settled, side.after) AS skip_from,
+            least(z.leaving, side.before) AS skip_until
+        FROM long z
         CROSS JOIN LATERAL (VALUES (timestamptz '-infinity', z.zone_from), (z.zone_until, {_END})) side (after, before)
-        WHERE coalesce(v.ended_at, z.latest) > v.timestamp + 2 * {_AROUND}
-        OFFSET 0 -- so that what is costly is worked out once
     ) s WHERE skip_from < skip_until
 ), kept AS MATERIALIZED (
     SELECT part, device_id, begin,
@@ -98,9 +109,7 @@ WITH asked AS (
         UNION ALL SELECT part, device_id, skip_until, skip_from, read_until FROM inside
     ) e
 ), fixes AS MATERIALIZED (
-    SELECT k.part, r.* FROM kept k CROSS JOIN LATERAL (
-        SELECT * FROM {_RAW} g WHERE g.device_id = k.device_id AND g.timestamp BETWEEN k.begin AND k.until
-    ) r
+    SELECT k.part, r.* FROM kept k CROSS JOIN LATERAL loom_between(NULL::{_RAW}, k.device_id, k.begin, k.until) r
 )
 SELECT {FIX}, part, message_id::text, device_id, timestamp, received_at, trace_id, span_id, latitude, longitude,
        accuracy, speed FROM fixes
