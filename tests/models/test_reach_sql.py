@@ -10,6 +10,7 @@ import pytest
 
 from loom_models.cleaning import USABLE_SQL
 from loom_models.stages.gps_cleaned import nth_moment
+from loom_models.stages.visit_read import FIXES
 
 pytestmark = pytest.mark.integration
 
@@ -131,3 +132,22 @@ def test_days_without_what_is_asked_for_are_not_kept_locked(connection: psycopg.
         assert one(connection, locked) == 0
         assert one(connection, f"SELECT count(*) FROM {VISITS} WHERE device_id = 'phone-2'") == 0
         assert one(connection, locked) > 40
+
+
+def test_fixes_of_others_do_not_change_how_far_is_read(connection: psycopg.Connection[Any]) -> None:
+    """The moments of usable fixes that a visit's query counts are the device's own."""
+    at = BEGAN + timedelta(days=30)
+    given = {"devices": ["phone-3"], "firsts": [at], "lasts": [at], "version": "1"}
+
+    def read() -> list[tuple[Any, ...]]:
+        return sorted(connection.execute(FIXES.sql, given).fetchall(), key=str)
+
+    for hours in range(-40, 41):
+        row = {"at": at + timedelta(hours=hours), "device": "phone-3", "latitude": 1.0}
+        connection.execute(_FIX.encode(), row)
+    alone = read()
+    for minutes in range(-300, 300, 5):
+        row = {"at": at + timedelta(minutes=minutes), "device": "phone-4", "latitude": 1.0}
+        connection.execute(_FIX.encode(), row)
+    assert len(alone) > 50
+    assert read() == alone
