@@ -22,7 +22,9 @@ MOST_CHILDREN: Final = 20
 """Rows that are shown of each kind; the others are counted."""
 DEEPEST: Final = 8
 
-_NEWEST: Final = "SELECT max(timestamp) AS newest FROM {} WHERE timestamp < %(before)s"
+_NEWEST: Final = "SELECT max(timestamp) AS newest FROM {} WHERE timestamp >= %(since)s AND timestamp < %(before)s"
+_KEPT: Final = "SELECT first, last FROM loom_kept(%(table)s::text::regclass)"
+_MONTH: Final = timedelta(days=30)
 _END_OF_TIME: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
@@ -120,7 +122,7 @@ def find(
     message_id: UUID, *, topic: Topic | None = None, day: date | None = None
 ) -> Steps[tuple[Topic, dict[str, Any]]]:
     """Topic and row of `message_id`; raises NoSuchRowError."""
-    topics: Sequence[Topic] = (topic,) if topic is not None else (yield from _with_rows((*DERIVED, *LANDED)))
+    topics: Sequence[Topic] = (topic,) if topic is not None else (*DERIVED, *LANDED)
     condition = "r.message_id = %(message_id)s AND r.timestamp >= %(first)s AND r.timestamp < %(after)s"
     for each in topics:
         before = _END_OF_TIME
@@ -156,23 +158,27 @@ def latest(topic: Topic, day: date | None, devices: Sequence[str] | None = None)
     raise NoSuchRowError(f"{topic.table.name} has no row{f' of {day}' if day is not None else ''}")
 
 
-def _with_rows(topics: Sequence[Topic]) -> Steps[list[Topic]]:
-    """Those of `topics` whose tables have any row, asked at once: most are empty."""
-    one = "SELECT {} AS topic WHERE EXISTS (SELECT FROM {})"
-    asked = [sql.SQL(one).format(t.name, sql.Identifier(t.table.name)) for t in topics]
-    rows = yield Ask(sql.SQL(" UNION ALL ").join(asked), {})
-    found = {row["topic"] for row in rows}
-    return [t for t in topics if t.name in found]
-
-
 def _day_before(topic: Topic, before: datetime, day: date | None) -> Steps[date | None]:
-    """The newest UTC day before that moment that the table has rows of; with `day` only that one."""
+    """The newest UTC day before that moment that the table has rows of; with `day` only that one.
+
+    A month is looked at at once: a question about all days would lock each of them.
+    """
     if day is not None:
         return day if before == _END_OF_TIME else None
+    kept = yield Ask(sql.SQL(_KEPT).format(), {"table": topic.table.name})
+    oldest, end = kept[0]["first"], kept[0]["last"]
+    if oldest is None:
+        return None
     query = sql.SQL(_NEWEST).format(sql.Identifier(topic.table.name))
-    rows = yield Ask(query, {"before": before})
-    newest: datetime | None = rows[0]["newest"]
-    return None if newest is None else newest.astimezone(UTC).date()
+    before = min(before, end)
+    while before > oldest:
+        since = max(oldest, before - _MONTH)
+        rows = yield Ask(query, {"since": since, "before": before})
+        newest: datetime | None = rows[0]["newest"]
+        if newest is not None:
+            return newest.astimezone(UTC).date()
+        before = since
+    return None
 
 
 def _bounds(day: date) -> tuple[datetime, datetime]:

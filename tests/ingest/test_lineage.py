@@ -119,6 +119,10 @@ async def test_a_search_ends_and_says_how_it_is_shorter(
 ) -> None:
     monkeypatch.setattr(reading, "LONGEST_SECONDS", 0.2)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        await connection.execute(
+            "SELECT loom_ensure_partitions('location_georegion_detected', current_date, current_date)"
+        )
+        await connection.commit()
         await connection.execute("LOCK TABLE location_georegion_detected")
         answer = await client.get(f"/lineage/{uuid4()}")
     assert answer.status_code == 422
