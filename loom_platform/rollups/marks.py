@@ -1,6 +1,6 @@
 """Telling roll-ups that rows came, changed or went."""
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -12,6 +12,9 @@ from loom_contracts.table import Table
 
 Connection = psycopg.Connection[Any]
 
+_FEW = 200
+_HOUR_US = 3_600_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MARK = """
 INSERT INTO rollup_marks (table_name, device_id, span)
 SELECT %s, device_id, tstzrange(loom_bucket(interval '1 minute', first),
@@ -46,10 +49,26 @@ def mark_rows(connection: Connection, table: Table, rows: pl.DataFrame) -> None:
     """`rows` (`device_id`, `timestamp`) were written or changed in this transaction: a mark for each device, hour."""
     if rollup_of(table) is None or rows.is_empty():
         return
+    connection.execute(_MARK, (table.name, *(_few_spans(rows) if rows.height <= _FEW else _spans(rows))))
+
+
+def _spans(rows: pl.DataFrame) -> tuple[list[str], list[datetime], list[datetime]]:
+    """Device, first and last time of the rows of each device and hour."""
     spans = rows.group_by("device_id", pl.col("timestamp").dt.truncate("1h").alias("hour")).agg(
         pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
     )
-    connection.execute(_MARK, (table.name, *(spans[c].to_list() for c in ("device_id", "first", "last"))))
+    return spans["device_id"].to_list(), spans["first"].to_list(), spans["last"].to_list()
+
+
+def _few_spans(rows: pl.DataFrame) -> tuple[list[str], list[datetime], list[datetime]]:
+    """As `_spans`; a live batch is told in a tenth of the time that a frame's grouping takes."""
+    spans: dict[tuple[str, int], tuple[int, int]] = {}
+    times = rows["timestamp"].to_physical().to_list()
+    for device, at in zip(rows["device_id"].to_list(), times, strict=True):
+        first, last = spans.get((device, at // _HOUR_US), (at, at))
+        spans[device, at // _HOUR_US] = min(first, at), max(last, at)
+    firsts, lasts = ([_EPOCH + timedelta(microseconds=span[end]) for span in spans.values()] for end in (0, 1))
+    return [device for device, _ in spans], firsts, lasts
 
 
 def forget(connection: Connection, table: Table | str, device_id: str | None, first: datetime, last: datetime) -> int:
