@@ -18,7 +18,7 @@ VERSION = "1"
 ROW_POLICY = BatchPolicy(max_rows=25_000)
 """In a backlog, 25,000 rows to a batch are stored a fifth faster than 10,000, and no slower than 50,000."""
 
-STEADY_POLICY = BatchPolicy(max_rows=25_000, max_wait=timedelta(milliseconds=150))
+STEADY_POLICY = BatchPolicy(max_rows=25_000, max_wait=timedelta(milliseconds=200))
 """Of what comes many times a second: nobody waits for one of many, and small batches cost the most of a live day."""
 
 BODY_POLICY = BatchPolicy(max_rows=500, max_bytes=32 * 1024 * 1024)

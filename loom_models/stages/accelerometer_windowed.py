@@ -212,7 +212,7 @@ ACCELEROMETER_WINDOW: Final = Stage(
     transform=transform,
     description="Features of accelerometer samples over windows of five seconds.",
     # A recompute has all of a window in its batch, so nothing is read twice there.
-    # A window lasts for five seconds: a quarter of one more is not felt, and halves what its samples cost.
-    policy=BatchPolicy(max_rows_again=50_000, max_wait=timedelta(milliseconds=250)),
+    # A window lasts for five seconds: a third of one more is not felt, and halves what its samples cost.
+    policy=BatchPolicy(max_rows_again=50_000, max_wait=timedelta(milliseconds=350)),
     context=(SAMPLES,),
 )

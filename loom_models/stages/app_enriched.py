@@ -66,7 +66,7 @@ APP_ENRICHMENT: Final = Stage(
     transform=transform,
     description="Events of applications with category and session.",
     # A person uses several applications within a second at times; their borders are looked for once then.
-    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=300)),
+    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=450)),
     context=(MOMENTS, CATEGORIES),
     inputs=REVISION,
     wakes=(SYSTEM_EVENTS_RAW,),

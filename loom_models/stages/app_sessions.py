@@ -54,7 +54,7 @@ APP_SESSIONS: Final = Stage(
     transform=transform,
     description="Sessions of applications in front; ends that were lost are closed by the screen or by a time-out.",
     # A person uses several applications within a second at times; their borders are looked for once then.
-    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=300)),
+    policy=BatchPolicy(max_rows=5_000, max_wait=timedelta(milliseconds=450)),
     context=(MOMENTS, CATEGORIES),
     inputs=REVISION,
     wakes=(SYSTEM_EVENTS_RAW,),

@@ -22,6 +22,10 @@ from loom_platform.stream.topics import TopicState
 FIRST_WAIT_SECONDS = 0.25
 """The longest wait for a first record, so that a stop and a timer are seen soon."""
 _ADVISE_SECONDS = 5.0
+# Of what comes many times a second each answer to a fetch costs the broker, and this side, as much as one with many.
+_GATHERS_FROM = timedelta(milliseconds=150)
+_GATHERED_BYTES = 32 * 1024
+_TWO_MILLISECONDS = timedelta(milliseconds=2)
 
 
 class Received(Protocol):
@@ -117,8 +121,10 @@ class Source:
         group: str,
         *,
         max_bytes: int = 16 * 1024 * 1024,
+        max_wait: timedelta = timedelta(0),
         admin: AdminClient | None = None,
     ) -> None:
+        """`max_wait` is that of the stage's batches; half of a long one is spent at the broker, for one answer."""
         self.topic = topic
         self._admin = admin or admin_client(bootstrap_servers)
         self._average_bytes = 512.0
@@ -126,6 +132,7 @@ class Source:
         self._per_second = 1e4
         self._polled_at = time.monotonic()
         self._advise_at = 0.0
+        self._gathers = max_wait >= _GATHERS_FROM
         self._consumer = Consumer(
             {
                 **broker_config(bootstrap_servers),
@@ -133,7 +140,8 @@ class Source:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "error",
-                "fetch.wait.max.ms": 1_000,
+                "fetch.wait.max.ms": max_wait // _TWO_MILLISECONDS if self._gathers else 1_000,
+                "fetch.min.bytes": _GATHERED_BYTES if self._gathers else 1,
                 "queued.min.messages": 100_000,
                 # A full queue is looked at again soon: the default second leaves a fast stage without records.
                 "fetch.queue.backoff.ms": 5,
@@ -161,7 +169,7 @@ class Source:
         Where records come so rarely that none is to be expected in `max_wait`, it is not waited for: the wait would
         only add to the first one's latency.
         """
-        linger = policy.max_wait.total_seconds()
+        linger = policy.max_wait.total_seconds() / (2 if self._gathers else 1)
         if self._per_second * linger < 1:
             linger = 0.0
         messages: list[KafkaMessage] = []

@@ -118,6 +118,7 @@ class Worker:
                 self._topic,
                 stage.consumer_group,
                 max_bytes=stage.policy.max_bytes,
+                max_wait=stage.policy.max_wait,
                 admin=self._admin,
             )
             sink = Sink(config.bootstrap_servers, config.topic_prefix)
