@@ -225,6 +225,11 @@ def to_copy(frame: pl.DataFrame, columns: tuple[Column, ...]) -> pa.Table:
     return frame.select(_encoded(c) for c in columns).to_arrow()
 
 
+def encoded(table: Table, frame: pl.DataFrame) -> list[bytes]:
+    """The frame as binary COPY takes it for `table`."""
+    return _encode(frame, [_encoded(c) for c in copied(table)])
+
+
 def _encode(frame: pl.DataFrame, columns: list[pl.Expr]) -> list[bytes]:
     arrow = frame.select(columns).to_arrow()
     encoder = pgpq.ArrowToPostgresBinaryEncoder(arrow.schema)

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from loom_contracts.topics.device import ACCELEROMETER_RAW
 from loom_platform.stream.database import connect
-from loom_platform.stream.writer import Writer, copied
+from loom_platform.stream.writer import Writer, copied, encoded
 from tests.benchmarks.harness import Result, Servers, timed
 
 BATCH = 25_000
@@ -65,7 +65,7 @@ def frame(start: datetime, count: int) -> pl.DataFrame:
 
 
 def _rate(url: str, frames: Sequence[pl.DataFrame], *, bare: bool = False) -> float:
-    ready = [Writer._encode(_TABLE, f) for f in frames] if bare else []
+    ready = [encoded(_TABLE, f) for f in frames] if bare else []
     table = sql.Identifier(_TABLE.name)
     with connect(url, "bench landing") as connection:
         connection.execute(sql.SQL("TRUNCATE {}, rollup_marks").format(table))
