@@ -39,4 +39,6 @@ def test_rows_within() -> None:
 
 def test_no_stretch_asks_for_nothing() -> None:
     assert parameters(spans()) is None
-    assert parameters(spans(("a", 0, 1))) == {"devices": ["a"], "firsts": [at(0)], "lasts": [at(1)]}
+    asked = parameters(spans(("a", 0, 1), ("b", 5, 9)))
+    around = {"earliest": at(0), "latest": at(9)}
+    assert asked == {"devices": ["a", "b"], "firsts": [at(0), at(5)], "lasts": [at(1), at(9)], **around}

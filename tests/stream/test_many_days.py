@@ -22,12 +22,12 @@ from tests.stream.bench import Bench
 
 pytestmark = pytest.mark.integration
 
-DAYS = 40
+DAYS = 20
 MOST = 12
-"""Days that a batch of a simulated day may touch of one table: its own three, and how far a stage looks around."""
+"""Days that a batch of half a simulated day may touch of one table: its own, and how far a stage looks around."""
 _MAKE = """
 SELECT loom_ensure_partitions(%s, d::date, d::date)
-FROM generate_series(%s::date - 20 - %s, %s::date - 21, interval '1 day') d
+FROM generate_series(%s::date - 4 - %s, %s::date - 5, interval '1 day') d
 """
 _LOCKED = """
 SELECT a.application_name, p.inhparent::regclass::text, count(DISTINCT c.oid)
@@ -57,8 +57,8 @@ def test_a_batch_touches_the_days_around_it(own_bench: Bench) -> None:
     for table in sorted(tables()):
         bench.execute(_MAKE, table, today.date(), DAYS, today.date())
     bench.prepare(*STAGES)
-    began = today - timedelta(hours=27)
-    config = DemoConfig(seconds=86_400, rate=0.01, device="phone-001", seed=1, audio=False, gps_folder=None)
+    began = today - timedelta(hours=14)
+    config = DemoConfig(seconds=43_200, rate=0.01, device="phone-001", seed=1, audio=False, gps_folder=None)
     _, events = make_day(config)
     sources: set[Topic] = {stage.source for stage in STAGES if stage.landing}
     for topic, value in records(events, began, config, sources):
